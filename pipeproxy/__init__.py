@@ -1,0 +1,73 @@
+"""Share live objects between processes.
+
+An object that cannot be copied stays in its owner process; the others use it through a proxy, as if
+they held it. See the README for the first program.
+
+The rooms of this package, from the doors down; each imports only what stands below it:
+
+    doors    __init__, proxy                      what users import
+    ends     _spawn > _listener > _service        share and serve: wait, look up, run, reply
+    faces    _home > _references > _proxy         objects at home, references, spec → class
+    memory   _streams > _calls, _objects          the client's calls, the owner's objects
+    motion   _lines > _channel                    each thread's own channel: frames both ways
+    leaves   _wire, codecs, transports, _door, _life, _until, _sigint, _deadline, _descriptors
+    words    errors, _marks, _members, _spec      what can go wrong, what is exposed
+"""
+
+import sys
+
+if sys.platform == "win32":
+    raise ImportError(
+        "pipeproxy runs on Linux and macOS: it passes descriptors through Unix sockets, which "
+        "Python does not offer on Windows. Under WSL it works."
+    )
+
+from ._deadline import timeout
+from ._listener import Listener, share
+from ._marks import exposed, hidden, proxied, readonly
+from ._spawn import Host, spawn, spawning
+from .errors import (
+    CallLost,
+    CallTimeout,
+    Cancelled,
+    ClientDied,
+    CodecError,
+    DeadlockError,
+    ListenerClosed,
+    NotExposed,
+    OwnerDied,
+    PipeProxyError,
+    ProtocolError,
+    Released,
+    RemoteError,
+    RemoteTraceback,
+    SpecError,
+)
+
+__all__ = [
+    "CallLost",
+    "CallTimeout",
+    "Cancelled",
+    "ClientDied",
+    "CodecError",
+    "DeadlockError",
+    "Host",
+    "Listener",
+    "ListenerClosed",
+    "NotExposed",
+    "OwnerDied",
+    "PipeProxyError",
+    "ProtocolError",
+    "Released",
+    "RemoteError",
+    "RemoteTraceback",
+    "SpecError",
+    "exposed",
+    "hidden",
+    "proxied",
+    "readonly",
+    "share",
+    "spawn",
+    "spawning",
+    "timeout",
+]

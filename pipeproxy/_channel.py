@@ -1,0 +1,78 @@
+"""A channel: one client thread's own pipe to the owner, with its framing.
+
+One class serves both ends. It turns bytes into frames and frames into bytes, and decides nothing:
+whoever holds it asks for frames when its descriptor is readable, and learns of the end by EOFError.
+What the pipe does not take at once waits here, so nobody ever sleeps in a write.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+from ._wire import Decoder, Frame
+from .transports.pipe import Pipe, read_size
+
+_Bytes = bytes | memoryview
+
+
+class Channel:
+    """One end of a channel.
+
+    Args:
+        pipe: what carries it.
+        legal: the kinds of frames that the other end may send.
+
+    Attributes:
+        unsent: bytes that the pipe did not take yet.
+    """
+
+    __slots__ = ("__weakref__", "_decoder", "_queue", "pipe", "unsent")
+
+    def __init__(self, pipe: Pipe, legal: frozenset[int]) -> None:
+        self.pipe = pipe
+        self.unsent = 0
+        self._decoder = Decoder(legal)
+        self._queue: deque[_Bytes] = deque()
+
+    def receive(self) -> list[Frame] | None:
+        """Read once and return the frames that are whole now; None where nothing had come.
+
+        Raises:
+            EOFError: the other end is closed, and everything that it wrote was read.
+            ProtocolError: it wrote what is no frame.
+        """
+        data = self.pipe.read(read_size(self._decoder.missing))
+        if data:
+            return self._decoder.feed(data)
+        if data is None:
+            return None
+        raise EOFError
+
+    def send(self, *parts: _Bytes) -> None:
+        """Write as much as the pipe takes now and keep the rest in `unsent`, for `flush`.
+
+        A closed other end takes nothing. That is no error here: what it said before it hung up is
+        still to be read, and `receive` tells of the end.
+        """
+        self._queue.extend(parts)
+        self.unsent += sum(map(len, parts))
+        self.flush()
+
+    def flush(self) -> None:
+        """Write as much of `unsent` as the pipe takes now."""
+        queue = self._queue
+        try:
+            while queue:
+                written = self.pipe.write(queue[0]) or 0
+                self.unsent -= written
+                if written < len(queue[0]):
+                    queue[0] = memoryview(queue[0])[written:]
+                    return
+                queue.popleft()
+        except BrokenPipeError:
+            queue.clear()
+            self.unsent = 0
+
+    def close(self) -> None:
+        """Close this end; a second time does nothing."""
+        self.pipe.close()

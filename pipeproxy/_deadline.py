@@ -1,0 +1,63 @@
+"""The deadline of the calls that are made now, in this thread or task."""
+
+from __future__ import annotations
+
+from contextvars import ContextVar, Token
+from time import monotonic
+from types import TracebackType
+
+from .errors import CallTimeout
+
+_deadline: ContextVar[float | None] = ContextVar("pipeproxy_deadline", default=None)
+
+#: The moment, on the monotonic clock, by which a call must be answered; None without end.
+current = _deadline.get
+
+
+def left(deadline: float | None) -> float | None:
+    """Return the seconds until a deadline, 0 if it has passed and None if there is none."""
+    return None if deadline is None else max(0.0, deadline - monotonic())
+
+
+def passed() -> CallTimeout:
+    """Return the error of a call whose deadline passed."""
+    return CallTimeout(
+        "the call was not answered within its timeout; it may still be running in the owner, "
+        "and its late answer will be dropped"
+    )
+
+
+class timeout:  # noqa: N801 - reads as the verb that it is: ``with timeout(0.5):``
+    """Give the calls inside a block at most this many seconds, all of them together.
+
+    Blocks nest; the earliest deadline counts. A call that is still unanswered then raises
+    `CallTimeout`; it may still be running in the owner, and its late answer is dropped. It holds
+    for the calls of this thread or task only, and not in the owner's own process, where a call is
+    an ordinary call of the object itself.
+
+    Args:
+        seconds: any number above 0.
+
+    Raises:
+        ValueError: `seconds` is not above 0.
+    """
+
+    __slots__ = ("_seconds", "_tokens")
+
+    def __init__(self, seconds: float, /) -> None:
+        if not seconds > 0:
+            raise ValueError(f"a timeout is a number of seconds above 0, not {seconds!r}")
+        self._seconds = seconds
+        self._tokens: list[Token[float | None]] = []
+
+    def __enter__(self) -> None:
+        outer, own = _deadline.get(), monotonic() + self._seconds
+        self._tokens.append(_deadline.set(own if outer is None else min(outer, own)))
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        _deadline.reset(self._tokens.pop())

@@ -1,0 +1,278 @@
+"""The door: how a process that has no pipe to an owner gets one.
+
+A door is a datagram socket. A client makes the pipes for both directions and sends the owner its
+ends of them in one datagram, the *knock*: no accept, no challenge, no half-open state. A listener
+has two doors, which one function reads. The *lobby* is a socket pair that forked children inherit;
+it works whatever became of their user or their network. The *address* is a name, for everybody who
+got the proxy in a pickle, in whatever way.
+
+Nobody sends a secret. A knock carries a nonce and the keyed hash of itself, which only a holder of
+the listener's secret can make; the owner's hello is the keyed hash of the nonce, so the client
+knows who answered before it sends anything else. The address takes knocks of the same user only.
+
+On Linux the address is an abstract name: it leaves no file behind. Elsewhere it is a socket in a
+directory that only its user can enter.
+"""
+
+from __future__ import annotations
+
+import array
+import errno
+import fcntl
+import os
+import socket
+import stat
+import struct
+import sys
+from typing import Any, Final, Literal, NamedTuple
+
+from . import _descriptors
+from ._descriptors import Descriptor
+from .errors import ProtocolError
+
+VERSION: Final = 1
+
+ABSTRACT = sys.platform == "linux"
+
+#: version, listener, process token, nonce; then the proof
+_body = struct.Struct("<H16s16s16s")
+_PROOF_SIZE = 16
+_KNOCK_SIZE = _body.size + _PROOF_SIZE
+_NUMBER_SIZE = array.array("i").itemsize
+_credentials = struct.Struct("3i")  # pid, uid, gid
+_CLOEXEC = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
+
+
+class Route(NamedTuple):
+    """How to reach a listener: what a reference carries. It travels as a plain tuple.
+
+    Attributes:
+        listener: 16 random bytes, its identity.
+        pid: that of its process.
+        address: what to connect a datagram socket to.
+        secret: 16 random bytes that prove that one was given a reference.
+        spin: seconds, see `transports.pipe`.
+    """
+
+    listener: bytes
+    pid: int
+    address: bytes
+    secret: bytes
+    spin: float
+
+
+class Knock(NamedTuple):
+    """One process, or one more thread of it, that asks for a channel."""
+
+    token: bytes
+    nonce: bytes
+    reader: Descriptor
+    writer: Descriptor
+    life: Descriptor | None
+
+
+def prove(secret: bytes, text: bytes) -> bytes:
+    """Return what shows that one knows `secret`, for this text only (BLAKE2b, keyed)."""
+    from hashlib import blake2b  # here, as only processes that open a channel pay for it
+
+    return blake2b(text, digest_size=_PROOF_SIZE, key=secret).digest()
+
+
+def _same(one: bytes, other: bytes | memoryview) -> bool:
+    """Compare in a time that tells nothing about the place of a difference."""
+    from hmac import compare_digest
+
+    return compare_digest(one, other)
+
+
+class _Socket(socket.socket):
+    """A socket that closes itself when it is forgotten, without a ResourceWarning."""
+
+    def __del__(self) -> None:
+        self.close()
+
+
+class Door:
+    """The owner's side of both doors of one listener.
+
+    Args:
+        listener: its identity.
+        secret: what a knock must prove to know.
+
+    Attributes:
+        address: where strangers knock.
+        lobby: the socket that children inherit to knock with.
+        descriptors: readable when somebody knocks.
+    """
+
+    def __init__(self, listener: bytes, secret: bytes) -> None:
+        self._listener, self._secret = listener, secret
+        self._directory: str | None = None
+        with _descriptors.lock:
+            self._inside, self.lobby = _pair()
+            self._address = _Socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+            self._address.setblocking(False)
+            self.address = self._bind()
+        self._inbox: list[Any] = []
+
+    def _bind(self) -> bytes:
+        if ABSTRACT:
+            # Before bind: a knock that came in between would carry nobody's name.
+            self._address.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+            name = b"\0pipeproxy-" + os.urandom(16).hex().encode()
+        else:
+            import tempfile
+
+            self._directory = tempfile.mkdtemp(prefix="pipeproxy-")
+            name = os.fsencode(os.path.join(self._directory, "door"))
+        self._address.bind(name)
+        return name
+
+    @property
+    def descriptors(self) -> tuple[int, int]:
+        return self._inside.fileno(), self._address.fileno()
+
+    def wake(self) -> None:
+        """Make a descriptor of the door readable: an empty datagram, which means nothing."""
+        try:
+            self.lobby.send(b"")
+        except OSError:
+            pass  # full, so it is readable; or closed, so nobody waits
+
+    def read(self) -> list[Knock]:
+        """Return the knocks that came since; whatever is wrong with one, it is closed and gone."""
+        knocks = []
+        for end, check_user in ((self._inside, False), (self._address, True)):
+            while (got := self._receive(end)) is not None:
+                knock = self._understand(*got, check_user=check_user and ABSTRACT)
+                if knock is not None:
+                    knocks.append(knock)
+        return knocks
+
+    def _receive(self, end: socket.socket) -> tuple[bytes, list[Descriptor], int | None] | None:
+        """Take one datagram: its bytes, its descriptors and its sender's user."""
+        room = socket.CMSG_SPACE(3 * _NUMBER_SIZE) + socket.CMSG_SPACE(_credentials.size)
+        ends: list[Descriptor] = []
+        user = None
+        with _descriptors.lock:
+            self._inbox.clear()
+            try:
+                # One C call from the kernel into the list, so that no descriptor can be lost.
+                self._inbox.extend(map(end.recvmsg, (_KNOCK_SIZE + 1,), (room,), (_CLOEXEC,)))
+            except (BlockingIOError, ConnectionError):
+                return None
+            data, ancillary = self._inbox[0][:2]
+            for level, kind, content in ancillary:
+                if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+                    whole = len(content) - len(content) % _NUMBER_SIZE
+                    numbers = array.array("i", content[:whole])
+                    modes: tuple[Literal["rb", "wb"], ...] = ("wb", "rb", "rb")
+                    _descriptors.adopt(ends, None, numbers, modes)
+                elif level == socket.SOL_SOCKET and kind == getattr(socket, "SCM_CREDENTIALS", -1):
+                    user = _credentials.unpack(content)[1]
+        return data, ends, user
+
+    def _understand(
+        self, data: bytes, ends: list[Descriptor], user: int | None, check_user: bool
+    ) -> Knock | None:
+        """Return the knock that these are, or None for what deserves no answer."""
+        if len(data) != _KNOCK_SIZE or len(ends) < 2 or (check_user and user != os.getuid()):
+            return None
+        version, listener, token, nonce = _body.unpack_from(data)
+        proof = prove(self._secret, data[: _body.size])
+        if not _same(proof, data[_body.size :]):
+            return None
+        if version != VERSION or listener != self._listener:
+            return None
+        writer, reader, *life = ends
+        if not (_is_pipe(writer, os.O_WRONLY) and _is_pipe(reader, os.O_RDONLY)):
+            return None
+        _descriptors.blocking_off((reader, writer))
+        return Knock(token, nonce, reader, writer, life[0] if life else None)
+
+    def close(self) -> None:
+        """Let nobody in any more; a second time does nothing."""
+        with _descriptors.lock:
+            try:
+                # For all who inherited the other end: a shutdown acts on the socket, not on a copy.
+                self._inside.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass
+            self.close_copies()
+            self.lobby.close()
+            if self._directory:
+                import shutil
+
+                shutil.rmtree(self._directory, ignore_errors=True)
+
+    def close_copies(self) -> None:
+        """In a forked child: close what is only the owner's, and touch nothing else of it."""
+        self._inside.close()
+        self._address.close()
+
+
+def _pair() -> tuple[_Socket, _Socket]:
+    pair = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+    ends = [_Socket(fileno=end.detach()) for end in pair]
+    for end in ends:
+        end.setblocking(False)
+    return ends[0], ends[1]
+
+
+def _is_pipe(end: Descriptor, mode: int) -> bool:
+    number = end.fileno()
+    access = fcntl.fcntl(number, fcntl.F_GETFL) & os.O_ACCMODE
+    return stat.S_ISFIFO(os.fstat(number).st_mode) and access == mode
+
+
+def knocker(address: bytes) -> socket.socket:
+    """Return a socket to knock with at an address.
+
+    Raises:
+        ConnectionRefusedError, FileNotFoundError: nobody answers there any more.
+    """
+    end = _Socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    end.setblocking(False)
+    end.connect(address)
+    return end
+
+
+def knock(
+    end: socket.socket, route: Route, token: bytes, nonce: bytes, descriptors: list[int]
+) -> bool:
+    """Send one knock; return False if the door is full now and it must be tried again.
+
+    Args:
+        descriptors: the owner's writing end, its reading end and, if this process was not
+            introduced yet, its life descriptor.
+
+    Raises:
+        ConnectionError, OSError: nobody answers there any more.
+    """
+    body = _body.pack(VERSION, route.listener, token, nonce)
+    data = body + prove(route.secret, body)
+    rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))
+    try:
+        end.sendmsg([data], [rights])
+    except (BlockingIOError, InterruptedError):
+        return False
+    except OSError as error:
+        if error.errno in (errno.ETOOMANYREFS, errno.ENOBUFS):
+            return False
+        raise
+    return True
+
+
+def check_hello(route: Route, nonce: bytes, payload: bytes | memoryview) -> None:
+    """Pass if this hello can only come from the owner.
+
+    Raises:
+        ProtocolError: somebody else answered at the owner's address.
+    """
+    if not _same(hello(route.secret, nonce), payload):
+        raise ProtocolError("the process that answered at the owner's address is not the owner")
+
+
+def hello(secret: bytes, nonce: bytes) -> bytes:
+    """Return the payload of the owner's hello to a knock with this nonce."""
+    return prove(secret, b"hello" + nonce)

@@ -1,0 +1,266 @@
+"""The client's channels to one listener: each thread has a line of its own.
+
+A line is opened at the thread's first call: knock at the door, wait for the hello. One that is
+found busy is not used again: either an exchange on it was left in the middle, or it is still under
+way further down this thread's own stack (a signal handler or a finalizer makes a call).
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import sys
+import threading
+import weakref
+from time import monotonic
+from typing import Any, Final
+
+from . import _deadline, _descriptors, _door, _life
+from ._channel import Channel
+from ._descriptors import Descriptor
+from ._door import Route
+from ._wire import FAREWELL, FROM_OWNER, HELLO
+from .errors import CallLost, ListenerClosed, OwnerDied, ProtocolError
+from .transports.pipe import Pipe, Waiter, open_pair, wait_for
+
+#: Seconds after which a client says that nobody answers the door.
+_PATIENCE: Final = 5.0
+#: Seconds between two tries where the owner refuses, and how many it takes to give up.
+_RETRY: Final = 0.02
+_REFUSALS: Final = 100
+#: Seconds that a process takes, at most, to be seen dead after its pipes were closed.
+_DYING: Final = 0.2
+
+
+class Line(Channel):
+    """The client's end of a channel, and how its thread waits for an answer.
+
+    Attributes:
+        busy: an exchange is under way, or was left in the middle.
+        ident: the id of the latest call.
+        wait: ``wait(seconds)``: what is ready, nothing after so many seconds.
+    """
+
+    __slots__ = ("busy", "ident", "wait")
+
+    def __init__(self, pipe: Pipe, life: Descriptor | None, spin: float) -> None:
+        super().__init__(pipe, FROM_OWNER)
+        self.busy = False
+        self.ident = 0
+        poller = select.poll()
+        poller.register(pipe.reader, select.POLLIN)
+        if life is not None:
+            poller.register(life.fileno(), select.POLLIN)
+        self.wait = Waiter(poller, 1000, spin).wait
+
+
+class _Mine(threading.local):
+    line: Line | None = None
+
+
+class Lines:
+    """The lines of this process to one listener.
+
+    Args:
+        route: how to reach it.
+        lobby: the inherited door, in a forked child.
+        life: the inherited life descriptor of the owner, in a forked child.
+    """
+
+    def __init__(self, route: Route, lobby: Any = None, life: Descriptor | None = None) -> None:
+        self.route = route
+        self._lobby = lobby
+        self._life = life
+        self._introduced = False
+        self._mine = _Mine()
+        self._all: weakref.WeakSet[Line] = weakref.WeakSet()
+        _life.at_fork(self)
+
+    def forked(self) -> None:
+        """In a forked child: the lines were the parent's; the door serves this process too."""
+        for line in list(self._all):
+            line.close()
+        self._introduced = False
+        self._mine = _Mine()
+        self._all = weakref.WeakSet()
+
+    def mine(self) -> Line:
+        """Return this thread's line, with no exchange under way; open one where it has none.
+
+        Raises:
+            OwnerDied, ListenerClosed, CallTimeout: the owner can or does not answer the door.
+            CallLost: it refuses to take one more channel.
+            ProtocolError: somebody else answers at its address.
+        """
+        line = self._mine.line
+        if line is None or line.busy:
+            line = self._mine.line = self._open()
+        return line
+
+    def leave(self, line: Line) -> None:
+        """Close this thread's line; its next call opens another."""
+        self._mine.line = None
+        line.close()
+
+    # -- waiting ----------------------------------------------------------------------------------
+
+    def wait_to_write(self, line: Line, deadline: float | None) -> None:
+        """Wait until the pipe takes more, or something is to be read, and write.
+
+        Raises:
+            CallTimeout: neither happened before the deadline.
+        """
+        if not self._wait(deadline, (line.pipe.writer, True), (line.pipe.reader, False)):
+            raise _deadline.passed()
+        line.flush()
+
+    def is_over(self, line: Line) -> bool:
+        """Whether the owner is dead and everything that it wrote on this line was read."""
+        return _life.is_dead(self._life) and not wait_for((line.pipe.reader, False), timeout=0)
+
+    def _wait(self, deadline: float | None, *wants: tuple[int, bool]) -> set[int]:
+        """Sleep until one of `wants` is ready or the owner is dead."""
+        if self._life is not None:
+            wants += ((self._life.fileno(), False),)
+        return wait_for(*wants, timeout=_deadline.left(deadline))
+
+    # -- opening ----------------------------------------------------------------------------------
+
+    def _open(self) -> Line:
+        if self._life is None:
+            try:
+                self._life = _life.watch(self.route.pid)
+            except ProcessLookupError:
+                raise self.died() from None
+        deadline = _deadline.current()
+        for _ in range(_REFUSALS):
+            line, nonce = self._knock(deadline)
+            if self._is_accepted(line, nonce, deadline):
+                self._introduced = True
+                return line
+            # It hung up but lives, so it is out of descriptors; somebody may give some back.
+            wait_for(timeout=_RETRY)
+        raise CallLost(
+            f"process {self.route.pid}, which holds the object, takes no more channels: it is out "
+            f"of descriptors (raise its ulimit -n), or it does not trust the user of this process"
+        )
+
+    def _knock(self, deadline: float | None) -> tuple[Line, bytes]:
+        """Send the owner its ends of new pipes; wait where its door is full."""
+        nonce = os.urandom(16)
+        try:
+            door = self._lobby or _door.knocker(self.route.address)
+            while True:
+                line = self._try_knock(door, nonce)
+                if line is not None:
+                    return line, nonce
+                if not self._wait(deadline, (door.fileno(), True)):
+                    raise _deadline.passed()
+                if _life.is_dead(self._life):
+                    raise self.died()
+        except (ConnectionError, FileNotFoundError):
+            raise self._gone() from None
+
+    def _try_knock(self, door: Any, nonce: bytes) -> Line | None:
+        # One lock round it all: a child forked in between would keep the owner's ends open.
+        with _descriptors.lock:
+            own, theirs = open_pair()
+            line = Line(own, self._life, self.route.spin)
+            self._all.add(line)
+            ends = [theirs.writer, theirs.reader]
+            if not self._introduced:
+                ends.append(_life.descriptor().fileno())
+            sent = _door.knock(door, self.route, _life.token(), nonce, ends)
+            theirs.close()
+        return line if sent else None
+
+    def _is_accepted(self, line: Line, nonce: bytes, deadline: float | None) -> bool:
+        """Wait for the hello; False if the owner hung up instead, and lives."""
+        complain_at = monotonic() + _PATIENCE
+        while True:
+            until = complain_at if deadline is None else min(deadline, complain_at)
+            if not self._wait(until, (line.pipe.reader, False)):
+                if deadline is not None and monotonic() >= deadline:
+                    raise _deadline.passed()
+                _complain(self.route.pid)
+                complain_at = float("inf")
+                continue
+            try:
+                frames = line.receive()
+            except EOFError:
+                if self._is_dead_soon():
+                    raise self.died() from None
+                return False
+            if frames:
+                _check_hello(self.route, nonce, frames)
+                return True
+            if self.is_over(line):
+                raise self.died()
+
+    # -- ends -------------------------------------------------------------------------------------
+
+    def hung_up(self) -> Exception:
+        """What it means that a line ended without a farewell, with a call under way."""
+        if self._is_dead_soon():
+            return self.died()
+        if self._is_shut():
+            return self.closed()
+        return CallLost(
+            f"process {self.route.pid}, which holds the object, cut this channel; "
+            f"the call may have run"
+        )
+
+    def died(self) -> OwnerDied:
+        return OwnerDied(_life.obituary(self.route.pid))
+
+    def closed(self) -> ListenerClosed:
+        return ListenerClosed(
+            f"the listener in process {self.route.pid} that answered for this object was closed; "
+            f"keep it open (and served) for as long as others use the object"
+        )
+
+    def _gone(self) -> OwnerDied | ListenerClosed:
+        """What it means that nobody is at the door."""
+        return self.died() if self._is_dead_soon() else self.closed()
+
+    def _is_shut(self) -> bool:
+        """Whether the owner takes no more knocks."""
+        try:
+            _door.knocker(self.route.address).close()
+        except (ConnectionError, FileNotFoundError):
+            return True
+        return False
+
+    def _is_dead_soon(self) -> bool:
+        """Whether the owner is dead; its pipes are closed a moment before that can be seen."""
+        if self._life is None:
+            return not _exists(self.route.pid)
+        return bool(wait_for((self._life.fileno(), False), timeout=_DYING))
+
+
+def _check_hello(route: Route, nonce: bytes, frames: list[Any]) -> None:
+    kind, _, _, _, payload = frames[0]
+    if kind == FAREWELL:
+        return  # the owner closes just now: the first call will be told
+    if kind != HELLO:
+        raise ProtocolError("the owner's first word was no hello")
+    _door.check_hello(route, nonce, payload)
+
+
+def _exists(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _complain(pid: int) -> None:
+    """Say the one thing that helps with the most common mistake."""
+    sys.stderr.write(
+        f"pipeproxy: process {os.getpid()} waits for process {pid}, which holds the object, and "
+        f"has had no answer for {_PATIENCE:.0f} s: is its listener served? (A bare p.join() serves "
+        f"nobody: use listener.serve(until=p), or listener.background().)\n"
+    )

@@ -1,0 +1,325 @@
+"""The listener: the owner's side of sharing, for whichever loop the owner has."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import threading
+import weakref
+from functools import partial
+from time import monotonic
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from . import _life
+from ._door import Door, Route
+from ._home import Home
+from ._objects import Objects
+from ._references import owner_at
+from ._service import Service
+from ._sigint import Deferred
+from ._until import Goal, Until
+from .errors import ListenerClosed
+from .transports.pipe import SPIN
+
+if TYPE_CHECKING:
+    from ._stats import Stats
+
+T = TypeVar("T")
+U = TypeVar("U")
+
+#: Seconds that the end of the program waits for a listener that is in the middle of a call.
+_AT_EXIT = 0.5
+
+_open: weakref.WeakSet[Listener[Any]] = weakref.WeakSet()
+
+
+class Listener(Generic[T]):
+    """Answers for the objects that are shared on it: the owner's loop and all that it serves.
+
+    It is used by one thread at a time, through `poll`, `serve` or `background`; `share` and `close`
+    may be called by any. It is closed by `close`, at the end of a ``with`` block or of the program.
+    Whoever holds a proxy of it can run code in this process, by pickle: see the README, "Trust".
+
+    Args:
+        spin: the longest time, in seconds, that owner and clients look again and again for what
+            comes next before they sleep; None for the default of 50 µs, 0 to sleep at once.
+
+    Raises:
+        ValueError: `spin` is negative.
+        OSError: the process is out of descriptors.
+    """
+
+    def __init__(self, *, spin: float | None = None) -> None:
+        spin = SPIN if spin is None else spin
+        if not spin >= 0:
+            raise ValueError(f"spin is a number of seconds from 0 on, not {spin!r}")
+        identity, secret = os.urandom(16), os.urandom(16)
+        self._life = _life.descriptor()  # now, as forked children inherit it
+        self._door = Door(identity, secret)
+        self._route = Route(identity, os.getpid(), self._door.address, secret, spin)
+        self._objects = Objects()
+        self._home = Home(self._route, self._objects)
+        self._service = Service(self._route, self._door, self._objects, self._home.refer)
+        self._turn = threading.RLock()
+        self._poller: int | None = None
+        _open.add(self)
+        _life.at_fork(self)
+
+    def __repr__(self) -> str:
+        state = "closed" if self._home.closed else f"{len(self._objects)} objects"
+        return f"<Listener in process {self._route.pid}: {state}>"
+
+    # -- sharing ----------------------------------------------------------------------------------
+
+    def share(self, obj: U, /) -> U:
+        """Share one more object on this listener and return its proxy.
+
+        The object stays here for as long as the listener is open. Sharing it again gives another
+        proxy of the same object.
+
+        Raises:
+            SpecError: the object cannot be shared; the text says why.
+            ListenerClosed: this listener is closed.
+        """
+        self._home.check_open()
+        proxy: U = self._home.share(obj)
+        return proxy
+
+    # -- serving ----------------------------------------------------------------------------------
+
+    def poll(self, timeout: float = 0.0) -> int:
+        """Answer the calls that have arrived, or that arrive within `timeout` seconds.
+
+        Returns:
+            How many calls it answered; 0 where none came.
+
+        Raises:
+            ListenerClosed: this listener is closed.
+            RuntimeError: another thread serves it, or it is called by a method that it serves.
+        """
+        self._home.check_open()
+        with self._in_turn(), Deferred(self._door.wake):
+            return self._poll_until(monotonic() + timeout)
+
+    def _poll_until(self, deadline: float) -> int:
+        while True:
+            left = deadline - monotonic()
+            answered = self._service.turn(max(0.0, left))
+            if answered or left <= 0 or self._home.closed:
+                return answered
+
+    def serve(self, until: Goal = None) -> None:
+        """Answer calls until something has happened, or until the listener is closed.
+
+        Args:
+            until: a started process or several of them (also those of an executor or a pool): until
+                all have ended and everything that they wrote is served; an event of `threading` or
+                `multiprocessing`; a callable, which is asked after each turn and every 50 ms; None:
+                until the listener is closed.
+
+        Raises:
+            ListenerClosed: this listener was closed before.
+            KeyboardInterrupt: Ctrl-C was pressed; the call in hand was finished.
+            RuntimeError: another thread serves it, or it is called by a method that it serves.
+            TypeError, ValueError: `until` is none of these.
+        """
+        self._home.check_open()
+        self._serve(Until(until))
+
+    def _serve(self, goal: Until) -> None:
+        service = self._service
+        with self._in_turn(), Deferred(self._door.wake) as interrupt:
+            for life in goal.lives:
+                service.watch(life.fileno(), partial(self._ended, goal, life))
+            try:
+                while not self._home.closed and not goal.reached():
+                    service.turn(goal.patience)
+                    interrupt.check()
+                while not self._home.closed and service.turn(0):
+                    pass
+            finally:
+                for life in goal.lives:
+                    service.unwatch(life.fileno())
+
+    def _ended(self, goal: Until, life: Any) -> None:
+        self._service.unwatch(life.fileno())
+        goal.dead(life)
+
+    def _close_when_readable(self, number: int) -> None:
+        """Let the descriptor `number` end the serving."""
+        self._service.watch(number, self.close)
+
+    def background(self) -> Background:
+        """Serve in a daemon thread, from now until the end of a ``with`` block.
+
+        Beside a main thread that computes in pure Python, it gets one turn in
+        `sys.getswitchinterval` (5 ms): poll from the busy loop, or use `spawn`, where that is slow.
+
+        Raises:
+            ListenerClosed: this listener is closed.
+            RuntimeError: another thread serves it already.
+        """
+        self._home.check_open()
+        self._check_free()
+        return Background(self)
+
+    def fileno(self) -> int:
+        """Return a descriptor that is readable when `poll` has something to do.
+
+        It is for `select`, `asyncio`'s ``add_reader``, `multiprocessing.connection.wait` and others
+        that wait; nothing is to be read from it.
+
+        Raises:
+            ListenerClosed: this listener is closed.
+        """
+        self._home.check_open()
+        return self._service.fileno()
+
+    def stats(self) -> Stats:
+        """Return what it has done so far, as a frozen record."""
+        from ._stats import collect
+
+        return collect(self._objects, self._service)
+
+    # -- ends -------------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """Answer no more: calls that are under way or come later raise `ListenerClosed`.
+
+        A second time does nothing. It waits for the call in hand, unless that call closes it.
+        """
+        self._close(-1)
+
+    def _close(self, patience: float) -> None:
+        self._home.close()
+        if self._poller == threading.get_ident():
+            return  # inside a call that this thread serves: its loop closes when it returns
+        if self._route.pid != os.getpid():
+            return  # a forked child, in which another thread of the parent's may hold the turn
+        self._door.wake()
+        if self._turn.acquire(timeout=patience):
+            try:
+                self._service.close()
+            finally:
+                self._turn.release()
+
+    def __del__(self) -> None:
+        # Nobody serves what nobody holds. Every write of this is small and never waits.
+        if hasattr(self, "_poller") and not self._home.closed:
+            self._close(0)
+
+    def __enter__(self) -> Listener[T]:
+        self._home.check_open()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def forked(self) -> None:
+        """In a forked child: what was at home is now reached through the inherited lobby."""
+        _open.discard(self)
+        self._service.forked()
+        if self._home.closed:
+            return
+        self._home.move_out(owner_at(self._route, self._door.lobby, self._life))
+
+    def _in_turn(self) -> _Turn:
+        self._check_free()
+        return _Turn(self)
+
+    def _check_free(self) -> None:
+        if self._poller is None:
+            return
+        if self._poller == threading.get_ident():
+            raise RuntimeError("a method that this listener serves cannot serve it: return first")
+        raise RuntimeError("another thread serves this listener; one at a time can")
+
+
+class _Turn:
+    """The right of one thread to serve a listener."""
+
+    __slots__ = ("_listener",)
+
+    def __init__(self, listener: Listener[Any]) -> None:
+        self._listener = listener
+
+    def __enter__(self) -> None:
+        self._listener._turn.acquire()
+        self._listener._poller = threading.get_ident()
+
+    def __exit__(self, *exception: object) -> None:
+        listener = self._listener
+        listener._poller = None
+        if listener._home.closed:
+            listener._service.close()
+        listener._turn.release()
+
+
+class Background:
+    """A listener that is served by a thread of its own, until `stop` or the end of the block."""
+
+    def __init__(self, listener: Listener[Any]) -> None:
+        self._listener = listener
+        self._stopping = False
+        self._thread = threading.Thread(target=self._run, name="pipeproxy", daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        goal = Until(lambda: self._stopping)
+        goal.patience = None  # `stop` wakes the thread itself
+        try:
+            self._listener._serve(goal)
+        except (ListenerClosed, RuntimeError):
+            pass  # closed, or taken by another thread, before this one came to serve it
+
+    def stop(self) -> None:
+        """End the thread, once the call in its hand is finished; a second time does nothing."""
+        self._stopping = True
+        self._listener._door.wake()
+        self._thread.join()
+
+    def __enter__(self) -> None:
+        """Serve until the end of the block; the thread runs already."""
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+
+def _close_all() -> None:
+    for listener in list(_open):
+        listener._close(_AT_EXIT)
+
+
+atexit.register(_close_all)
+
+
+def share(obj: T, /, *, spin: float | None = None) -> tuple[T, Listener[T]]:
+    """Share an object: return its proxy, and the listener that must be served.
+
+    The object stays in this process; the proxy goes to others, by inheritance or in a pickle of any
+    kind, and acts on the object from there. In this process it calls the object directly.
+
+    Args:
+        obj: an object, of a class that is decorated with `proxied` or not.
+        spin: see `Listener`.
+
+    Raises:
+        SpecError: the object cannot be shared; the text says why.
+    """
+    listener: Listener[T] = Listener(spin=spin)
+    try:
+        return listener.share(obj), listener
+    except BaseException:
+        listener.close()
+        raise

@@ -1,0 +1,254 @@
+"""What users say of their classes: `proxied` for a class, markers for single members.
+
+Nothing is added to a class that is decorated, so third-party classes and classes written in C
+can be described too. What was said is read by `_spec` when an object is first shared.
+"""
+
+from __future__ import annotations
+
+import functools
+import weakref
+from collections.abc import Callable, Iterable
+from importlib import import_module
+from threading import Lock
+from typing import Any, NamedTuple, TypeVar, overload
+
+from .errors import SpecError
+
+C = TypeVar("C", bound=type[Any])
+M = TypeVar("M")
+
+
+class Options(NamedTuple):
+    """What `proxied` was told of one class."""
+
+    expose: tuple[str, ...] | None
+    hide: tuple[str, ...]
+    readonly: tuple[str, ...]
+
+
+_options: weakref.WeakKeyDictionary[type[Any], Options] = weakref.WeakKeyDictionary()
+
+#: The classes that carry marks round members; empty until the first marker is used.
+_carriers: tuple[type[Any], ...] = ()
+_making = Lock()
+
+
+@overload
+def proxied(
+    cls: C,
+    /,
+    *,
+    expose: Iterable[str] | None = None,
+    hide: Iterable[str] = (),
+    readonly: Iterable[str] = (),
+) -> C: ...
+
+
+@overload
+def proxied(
+    *,
+    expose: Iterable[str] | None = None,
+    hide: Iterable[str] = (),
+    readonly: Iterable[str] = (),
+) -> Callable[[C], C]: ...
+
+
+def proxied(
+    *classes: Any,
+    expose: Iterable[str] | None = None,
+    hide: Iterable[str] = (),
+    readonly: Iterable[str] = (),
+) -> Any:
+    """Say how objects of a class are seen through proxies, and return the class itself.
+
+    It stands over a class, bare or with options, or is called with a class of somebody else's:
+    ``proxied(queue.SimpleQueue, hide=["empty"])``. A class that is not decorated can be shared
+    too; it shows its public members and the special methods that it defines. Subclasses follow.
+
+    Args:
+        classes: the class, where it does not stand below as decorated.
+        expose: the names to show in place of those; ``_private`` names may be among them.
+        hide: names not to show. What a base class hides stays hidden.
+        readonly: names of attributes that proxies may read but neither set nor delete.
+
+    Raises:
+        SpecError: this is no class, an option is no collection of names, or the class was
+            described before in other words.
+    """
+    options = Options(
+        None if expose is None else _names("expose", expose),
+        _names("hide", hide),
+        _names("readonly", readonly),
+    )
+    if not classes:
+        return functools.partial(_describe, options=options)
+    if len(classes) > 1:
+        raise SpecError("proxied takes one class: call it once for each")
+    return _describe(classes[0], options=options)
+
+
+def exposed(member: M, /) -> M:
+    """Show this member of a class in proxies, whatever the options of the class say.
+
+    Like every marker it stands outermost, above ``@property``, ``@staticmethod`` and the like.
+    A method that overrides a marked one is marked as well.
+
+    Raises:
+        SpecError: the member is hidden too, or it is nothing that a marker can stand over.
+    """
+    return _mark(member, "exposed")
+
+
+def hidden(member: M, /) -> M:
+    """Do not show this member of a class in proxies, whatever the options of the class say.
+
+    Raises:
+        SpecError: the member is exposed too, or it is nothing that a marker can stand over.
+    """
+    return _mark(member, "hidden")
+
+
+def readonly(member: M, /) -> M:
+    """Let proxies read this property of a class but neither set nor delete it.
+
+    Raises:
+        SpecError: the member is a method, or it is nothing that a marker can stand over.
+    """
+    if callable(member) or issubclass(type(member), (staticmethod, classmethod)):
+        raise SpecError(
+            f"@readonly stands over properties, and {_label(member)} is a method, which a proxy "
+            f"cannot replace anyway: leave the marker out"
+        )
+    return _mark(member, "readonly")
+
+
+def options_of(cls: type[Any]) -> Options | None:
+    """Return what `proxied` was told of this very class, None if it was told nothing."""
+    return _options.get(cls)
+
+
+def marks_of(member: object) -> frozenset[str]:
+    """Return which of "exposed", "hidden" and "readonly" stand over a member of ``vars(cls)``."""
+    if type(member) not in _carriers:
+        return frozenset()
+    marks: frozenset[str] = member._self_marks  # type: ignore[attr-defined]
+    return marks
+
+
+def unmarked(member: object) -> Any:
+    """Return the member that the markers stand over."""
+    return member.__wrapped__ if type(member) in _carriers else member  # type: ignore[attr-defined]
+
+
+def _describe(cls: C, options: Options) -> C:
+    if not issubclass(type(cls), type):
+        raise SpecError(
+            f"proxied describes classes, and {cls!r} is none: put @proxied over a class, "
+            f"or call proxied(SomeClass)"
+        )
+    if _options.setdefault(cls, options) != options:
+        raise SpecError(
+            f"{cls.__qualname__} was described by proxied before, in other words: say all in one "
+            f"call, or describe a subclass"
+        )
+    return cls
+
+
+def _names(option: str, names: Iterable[str]) -> tuple[str, ...]:
+    if isinstance(names, str):
+        raise SpecError(f"{option}={names!r} is one text where names are due: say [{names!r}]")
+    try:
+        listed = tuple(names)
+    except TypeError:
+        raise SpecError(f"{option}={names!r} is no collection of names: say ['a', 'b']") from None
+    for name in listed:
+        if not isinstance(name, str):
+            raise SpecError(f"{option} holds {name!r}, which is no name: give names as text")
+    return listed
+
+
+def _label(member: object) -> str:
+    return str(getattr(member, "__qualname__", None) or getattr(member, "__name__", repr(member)))
+
+
+def _mark(member: M, mark: str) -> M:
+    marks = marks_of(member) | {mark}
+    inner = unmarked(member)
+    if {"exposed", "hidden"} <= marks:
+        raise SpecError(f"{_label(inner)} cannot be exposed and hidden at once: keep one marker")
+    if issubclass(type(inner), type):
+        raise SpecError(
+            f"@{mark} stands over members of a class, not over the class {_label(inner)}: use "
+            f"@proxied for it, or name it in the options of the class that it stands in"
+        )
+    if not _has(inner, "__get__"):
+        raise SpecError(
+            f"@{mark} stands over methods and properties, and {inner!r} is data: name it in "
+            f"@proxied(expose=..., hide=..., readonly=...) of its class instead"
+        )
+    plain, calling, data = _get_carriers()
+    if _has(inner, "__set__") or _has(inner, "__delete__"):
+        carrier = data
+    else:
+        carrier = calling if callable(inner) else plain
+    carried: M = carrier(inner, marks)
+    return carried
+
+
+def _has(member: object, name: str) -> bool:
+    """Say whether Python finds this special method for `member`, without asking `member`."""
+    return any(name in vars(cls) for cls in type(member).__mro__)
+
+
+def _get_carriers() -> tuple[type[Any], ...]:
+    global _carriers  # noqa: PLW0603 - made once, when the first marker needs them
+    with _making:
+        _carriers = _carriers or _make_carriers()
+    return _carriers
+
+
+def _make_carriers() -> tuple[type[Any], ...]:
+    """Make the classes of what a marker puts round a member: transparent but for its marks."""
+    transparent: Any = import_module("wrapt").ObjectProxy  # 66 ms, which only who marks pays
+
+    class Marked(transparent):  # type: ignore[misc]
+        """A method of whatever kind, or a cached property; what it binds to is the member's own."""
+
+        def __init__(self, member: Any, marks: frozenset[str]) -> None:
+            super().__init__(member)
+            self._self_marks = marks
+
+        def __get__(self, instance: object, owner: type[Any] | None = None) -> Any:
+            return self.__wrapped__.__get__(instance, owner)
+
+        def __set_name__(self, owner: type[Any], name: str) -> None:
+            if _has(self.__wrapped__, "__set_name__"):
+                self.__wrapped__.__set_name__(owner, name)
+
+    class MarkedFunction(Marked):
+        """The same for what can be called while the class is made, as functions can."""
+
+        def __call__(self, *args: Any, **kwargs: Any) -> Any:
+            return self.__wrapped__(*args, **kwargs)
+
+    class MarkedData(Marked):
+        """A property, or another descriptor that minds being set."""
+
+        def __set__(self, instance: object, value: Any) -> None:
+            self.__wrapped__.__set__(instance, value)
+
+        def __delete__(self, instance: object) -> None:
+            self.__wrapped__.__delete__(instance)
+
+        # The marks of a getter hold for the setter that is added to it below.
+        def getter(self, function: Callable[..., Any]) -> Any:
+            return MarkedData(self.__wrapped__.getter(function), self._self_marks)
+
+        def setter(self, function: Callable[..., Any]) -> Any:
+            return MarkedData(self.__wrapped__.setter(function), self._self_marks)
+
+        def deleter(self, function: Callable[..., Any]) -> Any:
+            return MarkedData(self.__wrapped__.deleter(function), self._self_marks)
+
+    return Marked, MarkedFunction, MarkedData

@@ -1,0 +1,143 @@
+"""The owner's memory: its objects, and who holds them.
+
+All that outlives a channel is kept here by process token, because a process may lose a channel,
+or have many, and loses nothing else with it. What a client holds is given up when it says so, or
+when its process is dead.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+from ._channel import Channel
+from ._descriptors import Descriptor
+from ._members import DELETE, FIRST_METHOD, GET, SET, Members
+from .errors import NotExposed, Released
+
+
+class Shared:
+    """An object that can be called from other processes.
+
+    Its section is the exclusive right to it: whoever calls it holds the section, so calls run one
+    at a time, whether they arrive through a pipe or are made in the owner's own process.
+
+    Attributes:
+        number: its name on the wire, never used twice by a listener.
+        target: the object itself.
+        members: what may be reached of it.
+        counts: calls by member number.
+    """
+
+    __slots__ = ("counts", "members", "number", "section", "target")
+
+    def __init__(self, number: int, target: Any, members: Members) -> None:
+        self.number = number
+        self.target = target
+        self.members = members
+        self.section = threading.RLock()
+        self.counts = [0] * len(members.names)
+
+    def call(self, member: int, args: tuple[Any, ...], kwargs: dict[str, Any] | None) -> Any:
+        """Call a member of the object.
+
+        Raises:
+            NotExposed: there is no such member, or it may not be used so.
+            BaseException: whatever the object raised.
+        """
+        # `with`, as no signal handler can come between taking a lock and being bound to free it.
+        with self.section:
+            if member >= FIRST_METHOD:
+                try:
+                    name = self.members.names[member]
+                except IndexError:
+                    raise NotExposed(f"{self.members.class_name} has no member {member}") from None
+                self.counts[member] += 1
+                if kwargs:
+                    return getattr(self.target, name)(*args, **kwargs)
+                return getattr(self.target, name)(*args)
+            self.counts[member] += 1
+            return self._use_attribute(member, *args)
+
+    def _use_attribute(self, member: int, name: str, value: Any = None) -> Any:
+        if member == GET:
+            self.members.check_read(name)
+            return getattr(self.target, name)
+        self.members.check_write(name)
+        if member == SET:
+            return setattr(self.target, name, value)
+        assert member == DELETE
+        return delattr(self.target, name)
+
+
+class Client:
+    """A process that holds references, for as long as it lives.
+
+    Attributes:
+        life: its life descriptor; None if it did not send one.
+        channels: those of its threads.
+        held: the numbers of objects that exist only for it.
+    """
+
+    __slots__ = ("channels", "held", "life")
+
+    def __init__(self, life: Descriptor | None) -> None:
+        self.life = life
+        self.channels: set[Channel] = set()
+        self.held: set[int] = set()
+
+
+class Objects:
+    """What one listener answers for."""
+
+    def __init__(self) -> None:
+        self.clients: dict[bytes, Client] = {}
+        self._by_number: dict[int, Shared] = {}
+        self._by_identity: dict[int, Shared] = {}
+        self._next = 1
+
+    def __iter__(self) -> Iterator[Shared]:
+        return iter(list(self._by_number.values()))
+
+    def __len__(self) -> int:
+        return len(self._by_number)
+
+    def find(self, number: int) -> Shared:
+        """Return the object of this number.
+
+        Raises:
+            Released: there is none, or none any more.
+        """
+        try:
+            return self._by_number[number]
+        except KeyError:
+            raise Released(f"object {number} was given back, or never shared here") from None
+
+    def of(self, target: object) -> Shared | None:
+        """Return how `target` itself is shared, or None."""
+        shared = self._by_identity.get(id(target))
+        return shared if shared is not None and shared.target is target else None
+
+    def add(self, target: Any, members: Members, holder: Client | None = None) -> Shared:
+        """Share an object: for good, or for as long as one client holds it."""
+        number, self._next = self._next, self._next + 1
+        shared = Shared(number, target, members)
+        self._by_identity[id(target)] = shared
+        self._by_number[number] = shared
+        if holder is not None:
+            holder.held.add(number)
+        return shared
+
+    def release(self, holder: Client, numbers: list[int]) -> None:
+        """Give up what a client held; numbers that it does not hold are not touched."""
+        for number in holder.held.intersection(numbers):
+            holder.held.discard(number)
+            shared = self._by_number.pop(number)
+            self._by_identity.pop(id(shared.target), None)
+
+    def forget(self, token: bytes) -> None:
+        """Give up everything that a dead client held."""
+        client = self.clients.pop(token, None)
+        if client is not None:
+            self.release(client, list(client.held))

@@ -1,0 +1,121 @@
+"""The wire: bytes in, frames out, and nothing else — no descriptors, no clocks, no pickle.
+
+A frame is a header of 24 bytes, little-endian, and its payload:
+
+    size     u32   bytes of payload that follow; at most `LIMIT`
+    ident    u64   the call's id: a reply carries that of its call; ids of a channel only grow
+    number   u64   the object that is called
+    member   u16   the member of it that is called
+    kind     u16   what the frame is, below
+
+A client sends calls and releases. The owner sends one hello, then replies, and a farewell when its
+listener is closed. Which kinds a side accepts is a table; anything else is a `ProtocolError`, and
+after one a decoder is of no further use. A size is checked before a byte of the payload is kept,
+and memory is taken only for bytes that have arrived.
+"""
+
+from __future__ import annotations
+
+from struct import Struct
+from typing import Final
+
+from .errors import CodecError, ProtocolError
+
+#: What a client sends: a call, and the numbers of objects that it needs no more.
+CALL, RELEASE = 1, 2
+#: What an owner sends: the proof that it accepted, a result, an exception, and that it closed.
+HELLO, RESULT, FAILURE, FAREWELL = 16, 17, 18, 19
+
+FROM_CLIENT: Final = frozenset({CALL, RELEASE})
+FROM_OWNER: Final = frozenset({HELLO, RESULT, FAILURE, FAREWELL})
+
+#: The largest payload, in bytes.
+LIMIT: Final = 2**31 - 1
+
+#: Payloads above this many bytes are handed out as views, to spare a copy.
+_VIEW_FROM = 1 << 16
+
+_header = Struct("<IQQHH")
+HEADER_SIZE: Final = _header.size
+
+#: kind, ident, number, member, payload
+Frame = tuple[int, int, int, int, "bytes | memoryview"]
+
+_pack, _unpack = _header.pack, _header.unpack_from
+_number = Struct("<Q")
+
+
+def header(kind: int, size: int, ident: int = 0, number: int = 0, member: int = 0) -> bytes:
+    """Return the header of a frame whose payload has `size` bytes.
+
+    Raises:
+        CodecError: the payload is larger than `LIMIT`.
+    """
+    if size > LIMIT:
+        raise CodecError(f"{size} bytes are too many for one call; at most {LIMIT} can travel")
+    return _pack(size, ident, number, member, kind)
+
+
+def pack_numbers(numbers: list[int]) -> bytes:
+    """Return the payload of a release."""
+    return b"".join(map(_number.pack, numbers))
+
+
+def unpack_numbers(payload: bytes | memoryview) -> list[int]:
+    """Return the object numbers that a release names.
+
+    Raises:
+        ProtocolError: the payload is no whole number of object numbers.
+    """
+    if len(payload) % _number.size:
+        raise ProtocolError(f"a release of {len(payload)} bytes is cut off")
+    return [number for (number,) in _number.iter_unpack(payload)]
+
+
+class Decoder:
+    """Cuts a stream of bytes into frames.
+
+    Args:
+        legal: the kinds that the other side may send: `FROM_CLIENT` or `FROM_OWNER`.
+    """
+
+    __slots__ = ("_legal", "_parts", "missing")
+
+    def __init__(self, legal: frozenset[int]) -> None:
+        self._legal = legal
+        self._parts: list[bytes | memoryview] = []
+        #: Bytes that the frame under way still needs (or its header, while that is not whole).
+        self.missing = 0
+
+    def feed(self, data: bytes) -> list[Frame]:
+        """Take what arrived and return the frames that are whole now, in order.
+
+        Raises:
+            ProtocolError: these bytes are no frame that the other side may send.
+        """
+        if self.missing:
+            self._parts.append(data)
+            self.missing -= len(data)
+            if self.missing > 0:
+                return []
+            data = b"".join(self._parts)
+            self._parts = []
+        frames: list[Frame] = []
+        start, end = 0, len(data)
+        wanted = HEADER_SIZE
+        while end - start >= HEADER_SIZE:
+            size, ident, number, member, kind = _unpack(data, start)
+            if size > LIMIT or kind not in self._legal:
+                raise ProtocolError(f"a frame of kind {kind} and {size} bytes is not legal here")
+            stop = start + HEADER_SIZE + size
+            if stop > end:
+                wanted = HEADER_SIZE + size
+                break
+            body = memoryview(data) if size > _VIEW_FROM else data
+            frames.append((kind, ident, number, member, body[start + HEADER_SIZE : stop]))
+            start = stop
+        self.missing = 0
+        if start < end:
+            self._parts = [data[start:]]
+            self.missing = wanted - (end - start)
+        return frames

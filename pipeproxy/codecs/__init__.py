@@ -1,0 +1,15 @@
+"""Codecs turn the values of a call into bytes and back.
+
+A codec is a module with these functions; `pipeproxy.codecs.pickle` is the default one.
+
+    encode(value, refer) -> bytes                 decode(payload, where) -> value
+    encode_call(args, kwargs, refer) -> bytes     decode_call(payload, where) -> (args, kwargs)
+    encode_failure(exc, where, refer) -> bytes    decode_failure(payload) -> exception
+    explain_call(args, kwargs, refer, where, parameters) -> CodecError
+    explain_result(value, error, where, refer) -> CodecError
+
+``refer`` decides which objects travel as references: ``refer(obj)`` answers a reduce tuple, as
+``__reduce__`` would, or ``NotImplemented``. ``where`` names the method in texts for people.
+"""
+
+from __future__ import annotations

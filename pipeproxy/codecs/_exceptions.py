@@ -1,0 +1,347 @@
+"""An exception as data: it arrives as itself, or at least says what it was.
+
+Exceptions are the one kind of value that pickle loses by default: it calls ``__init__`` again with
+``args``, which fails for every class whose parameters are others; and one unpicklable attribute, or
+a class that the receiver does not have, loses the whole message. So they are taken apart here.
+
+A failure is a pickled list of *nodes*, each exception after those that it names as its cause or
+context, the one that was raised last (links point backwards only, so no cycle can arrive)::
+
+    node  = (names, message, text, notes, forms, cause, context, suppress)
+    names = ((module, qualname), ...)  the class, then its bases up to the first builtin one
+    text  = its traceback in the owner, or None if it was not raised there
+    forms = (bytes, ...)               pickles of it, best first; each is opened by itself, so that
+                                       one that cannot be opened spoils nothing else
+    cause, context                     indices of nodes, -1 for none
+
+An exception that is part of an ordinary value is a plain reduce tuple in that value's pickle, or
+such a list where it has links or where something in it refuses to be pickled.
+"""
+
+from __future__ import annotations
+
+import builtins
+import copyreg
+import os
+from collections.abc import Callable
+from io import BytesIO
+from itertools import groupby
+from pickle import Pickler, dumps
+from types import CodeType, TracebackType
+from typing import Any, NamedTuple
+
+from ..errors import RemoteError
+from ._rebuild import (
+    ARGS,
+    FIELD_TYPES,
+    Contents,
+    Names,
+    decode,
+    fill,
+    make,
+    own_notes,
+    provides,
+    safe_str,
+    type_name,
+)
+
+#: Answers a reduce tuple for what travels as a reference, else NotImplemented.
+Refer = Callable[[object], Any]
+
+#: Exceptions in one chain, and exceptions held by exceptions that must be written with care:
+#: what exceeds them is cut, so that no failure takes for ever to describe.
+MAX_CHAIN, MAX_NESTED = 64, 8
+#: Traceback entries that travel from each end, and equal ones in a row; the others are counted.
+MAX_ENTRIES, MAX_REPEATS = 50, 3
+#: Formatted entries that are kept for the next failure at the same place.
+MAX_KNOWN = 512
+
+_OURS = (os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep, "<pipeproxy")
+#: What is carried otherwise, and the object that every AttributeError would drag along.
+_NOT_FIELDS = frozenset({*vars(BaseException), "__weakref__", "obj"})
+_GROUP: Any = getattr(builtins, "BaseExceptionGroup", ())  # Python 3.10 has none
+#: By id of code, which is kept alive so that the id stays its own, and instruction.
+_known_entries: dict[tuple[int, int], tuple[CodeType, str]] = {}
+
+
+class Reduced:
+    """Stands in a pickle for an object whose reduce tuple is known already."""
+
+    __slots__ = ("reduced",)
+
+    def __init__(self, reduced: tuple[Any, ...]) -> None:
+        self.reduced = reduced
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return self.reduced
+
+
+class _Task(NamedTuple):
+    """What a pickler knows that is at work on a part of an exception, or warned of one."""
+
+    careful: bool  # nothing in an exception met on the way may spoil the rest
+    active: frozenset[int] = frozenset()  # ids of the exceptions that this is a part of
+    plain: int = 0  # the id of the one that this pickle is about
+
+
+class ValuePickler(Pickler):
+    """A pickler that knows references and exceptions; its maker sets `refer` and `task`."""
+
+    __slots__ = ("refer", "task")
+    refer: Refer | None
+    task: _Task | None
+
+    def reducer_override(self, obj: Any) -> Any:
+        refer = self.refer
+        if refer is not None and (reduced := refer(obj)) is not NotImplemented:
+            return reduced
+        if issubclass(type(obj), BaseException):
+            return self._reduce_exception(obj)
+        return NotImplemented
+
+    def _reduce_exception(self, exc: BaseException) -> tuple[Any, ...]:
+        careful, active, plain = self.task or _Task(careful=False)
+        if id(exc) == plain:
+            return _reduce(exc)
+        if id(exc) in active or len(active) >= MAX_NESTED:
+            return RemoteError, (type_name(_names(type(exc))), safe_str(exc))
+        if careful or _has_own_reduce(type(exc)) or _is_linked(exc):
+            return decode, (encode(exc, None, self.refer, active),)
+        return _reduce(exc)
+
+
+def write(value: object, refer: Refer | None, task: _Task | None = None) -> bytes:
+    """The pickle of `value`.
+
+    Raises:
+        Exception: whatever pickling it raises.
+    """
+    buffer = BytesIO()
+    pickler = ValuePickler(buffer, 5)
+    pickler.refer = refer
+    pickler.task = task
+    pickler.dump(value)
+    return buffer.getvalue()
+
+
+def write_carefully(value: object, refer: Refer | None) -> bytes:
+    """As `write`, at greater cost, where an exception inside `value` may be what failed."""
+    return write(value, refer, _Task(careful=True))
+
+
+def encode(
+    exc: BaseException,
+    where: str | None,
+    refer: Refer | None,
+    active: frozenset[int] = frozenset(),
+) -> bytes:
+    """The failure `exc` as bytes; never fails.
+
+    Args:
+        exc: what a method raised, or an exception inside a value.
+        where: the method, for people; None where no traceback is wanted.
+        refer: as in `pipeproxy.codecs`.
+        active: ids of the exceptions that hold this one.
+    """
+    try:
+        return dumps(_nodes(exc, where, refer, active), 5)
+    except Exception as error:
+        names = ((type(exc).__module__, type(exc).__qualname__),)
+        text = f"{type_name(names)} cannot be described: {safe_str(error)}"
+        return dumps([(names, safe_str(exc), text, [], (), -1, -1, False)], 5)
+
+
+def _nodes(
+    exc: BaseException, where: str | None, refer: Refer | None, active: frozenset[int]
+) -> list[tuple[Any, ...]]:
+    nodes = []
+    chain: list[tuple[BaseException, int, int]] = []
+    _enchain(exc, chain, {})
+    for link, cause, context in chain:
+        told = where if link is exc or link.__traceback__ is not None else None
+        links = cause, context, link.__suppress_context__
+        nodes.append((*_node(link, told, refer, active), *links))
+    return nodes
+
+
+def _enchain(
+    exc: BaseException | None,
+    chain: list[tuple[BaseException, int, int]],
+    places: dict[int, int],
+) -> int:
+    """Append `exc` after its cause and its context, each with the places of these two."""
+    if exc is None:
+        return -1
+    if id(exc) not in places:
+        if len(places) == MAX_CHAIN:
+            return -1
+        places[id(exc)] = -1  # met again before it is done: a cycle, which is cut there
+        cause = _enchain(exc.__cause__, chain, places)
+        context = _enchain(exc.__context__, chain, places)
+        places[id(exc)] = len(chain)
+        chain.append((exc, cause, context))
+    return places[id(exc)]
+
+
+def _node(
+    exc: BaseException, where: str | None, refer: Refer | None, active: frozenset[int]
+) -> tuple[Any, ...]:
+    forms, left_out = _forms(exc, refer, active | {id(exc)})
+    lines = [] if where is None else [_text(exc, where)]
+    lines += [f"({what} stayed in the owner: {why})" for what, why in left_out]
+    text = "\n".join(lines) if lines else None
+    return _names(type(exc)), safe_str(exc), text, own_notes(exc), forms
+
+
+def _forms(
+    exc: BaseException, refer: Refer | None, active: frozenset[int]
+) -> tuple[list[bytes], list[tuple[str, str]]]:
+    """Pickles of `exc`, best first, and what is missing in the last of them, and why."""
+    forms: list[bytes] = []
+    careful = _Task(careful=True, active=active)
+    if _has_own_reduce(type(exc)):
+        try:
+            forms.append(write(Reduced(_own_reduce(exc)), refer, careful))
+        except Exception:
+            pass  # a broken __reduce__ is as good as none
+    try:
+        forms.append(write(exc, refer, _Task(False, active, id(exc))))
+    except Exception:
+        pass
+    else:
+        return forms, []
+    left_out: list[tuple[str, str]] = []
+
+    def travels(name: str, value: object) -> bool:
+        try:
+            write(value, refer, careful)
+        except Exception as error:
+            left_out.append((name, safe_str(error)))
+            return False
+        return True
+
+    def those_that_travel(values: dict[str, Any]) -> dict[str, Any]:
+        return {k: v for k, v in values.items() if travels(f"attribute {k!r}", v)}
+
+    made_of = _made_of(exc)
+    names, args, fields, state = _contents(exc)
+    if travels("args", (args, made_of)):
+        if type(state) is not dict and not travels("the state", state):
+            state = exc.__dict__
+        if type(state) is dict:
+            state = those_that_travel(state)
+        contents = names, args, those_that_travel(fields), state
+        forms.append(write(Reduced((make, made_of, contents, None, None, fill)), refer, careful))
+    return forms, left_out
+
+
+def _reduce(exc: BaseException) -> tuple[Any, ...]:
+    """A reduce tuple that rebuilds `exc` without its links or its class's Python ``__init__``."""
+    return make, _made_of(exc), _contents(exc), None, None, fill
+
+
+def _made_of(exc: BaseException) -> tuple[Names, str, tuple[Any, ...]]:
+    group = (exc.message, exc.exceptions) if isinstance(exc, _GROUP) else ()
+    return _names(type(exc)), safe_str(exc), group
+
+
+def _contents(exc: BaseException) -> Contents:
+    return _names(type(exc)), ARGS.__get__(exc), _fields(exc), _state(exc)
+
+
+def _is_linked(exc: BaseException) -> bool:
+    return exc.__cause__ is not None or exc.__context__ is not None
+
+
+def _names(cls: type) -> Names:
+    names = []
+    for base in cls.__mro__:
+        names.append((base.__module__, base.__qualname__))
+        if base.__module__ == "builtins":
+            break
+    return tuple(names)
+
+
+def _fields(exc: BaseException) -> dict[str, Any]:
+    fields = {}
+    for base in type(exc).__mro__:
+        if base is BaseException:
+            break
+        for name, descriptor in vars(base).items():
+            if isinstance(descriptor, FIELD_TYPES) and name not in _NOT_FIELDS:
+                try:
+                    fields[name] = descriptor.__get__(exc)
+                except AttributeError:
+                    pass  # not set, and so it shall arrive
+    return fields
+
+
+def _state(exc: BaseException) -> Any:
+    if provides(type(exc), "__getstate__"):
+        try:
+            state = exc.__getstate__()  # type: ignore[attr-defined,unused-ignore]
+        except Exception:
+            return exc.__dict__
+        if type(state) is dict or provides(type(exc), "__setstate__"):
+            return state
+    return exc.__dict__
+
+
+def _has_own_reduce(cls: type) -> bool:
+    own = provides(cls, "__reduce__") or provides(cls, "__reduce_ex__")
+    return own or cls in copyreg.dispatch_table
+
+
+def _own_reduce(exc: BaseException) -> Any:
+    registered = copyreg.dispatch_table.get(type(exc))
+    return exc.__reduce_ex__(5) if registered is None else registered(exc)
+
+
+def _text(exc: BaseException, where: str) -> str:
+    """What Python would have printed about `exc` alone, without pipeproxy's own first frames."""
+    import traceback  # only failures pay for it
+
+    lines = [f"Traceback in the owner (process {os.getpid()}, {where}):\n"]
+    tb = exc.__traceback__
+    while tb is not None and tb.tb_frame.f_code.co_filename.startswith(_OURS):
+        tb = tb.tb_next
+    try:
+        if isinstance(exc, _GROUP):
+            whole = traceback.TracebackException(type(exc), exc, tb, compact=True)
+            lines += whole.format(chain=False)
+        else:
+            lines += _entries(tb) + traceback.format_exception_only(type(exc), exc)
+    except Exception as error:
+        lines.append(f"{safe_str(exc)} (its traceback cannot be shown: {safe_str(error)})")
+    return "".join(lines).rstrip("\n")
+
+
+def _entries(tb: TracebackType | None) -> list[str]:
+    entries = []
+    while tb is not None:
+        entries.append(_entry(tb))
+        tb = tb.tb_next
+    folded = []
+    for entry, run in groupby(entries):
+        more = len(list(run)) - MAX_REPEATS
+        folded += [entry] * (MAX_REPEATS + min(more, 0))
+        if more > 0:
+            folded.append(f"  [Previous line repeated {more} more times]\n")
+    if len(folded) > 2 * MAX_ENTRIES:
+        gap = f"  [{len(folded) - 2 * MAX_ENTRIES} more entries]\n"
+        folded[MAX_ENTRIES:-MAX_ENTRIES] = [gap]
+    return folded
+
+
+def _entry(tb: TracebackType) -> str:
+    # Placing the carets takes Python 0.1 ms an entry, and the same lines fail again and again.
+    import traceback
+
+    code = tb.tb_frame.f_code
+    key = id(code), tb.tb_lasti
+    known = _known_entries.get(key)
+    if known is None:
+        if len(_known_entries) >= MAX_KNOWN:
+            _known_entries.clear()
+        known = _known_entries[key] = code, "".join(traceback.format_tb(tb, limit=1))
+    return known[1]

@@ -1,0 +1,284 @@
+"""The default codec: pickle, made to carry references and exceptions, and to name its culprits.
+
+Pickle runs code: whoever can send to a process through this codec can run anything in it.
+"""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Iterator, Sequence
+from io import BytesIO
+from pickle import PicklingError, dumps, loads
+from typing import Any
+
+from ..errors import CodecError
+from ._exceptions import Reduced, Refer, ValuePickler, write_carefully
+from ._exceptions import encode as encode_failure
+from ._rebuild import decode as decode_failure
+from ._rebuild import safe_str
+
+__all__ = [
+    "ATOMS",
+    "Refer",
+    "decode",
+    "decode_call",
+    "decode_failure",
+    "encode",
+    "encode_call",
+    "encode_failure",
+    "explain_call",
+    "explain_result",
+]
+
+#: Immutable builtin types whose instances need no pickler of ours; exact types only.
+ATOMS: frozenset[type] = frozenset(
+    map(type, (None, True, 0, 0.0, 0j, "", b"", ..., NotImplemented, range(0)))
+)
+#: Types whose exact instances pickle writes without asking a `reducer_override`.
+_CONTAINERS = frozenset({list, dict, set, frozenset, tuple, bytearray})
+
+#: A culprit is looked for so deep, and among so many items on each level.
+_MAX_DEPTH, _MAX_ITEMS = 12, 10_000
+
+_all_atoms = ATOMS.issuperset
+
+
+def encode(value: object, refer: Refer | None = None) -> bytes:
+    """One value as bytes.
+
+    Args:
+        value: anything; exceptions in it are carried as `encode_failure` would.
+        refer: asked about `value`, and about whatever in it is not an exact builtin container. It
+            may be asked twice about one object, and its answer may be thrown away.
+
+    Raises:
+        CodecError: it cannot be pickled; ``__cause__`` says why. See `explain_result`.
+    """
+    kind = type(value)
+    if kind in ATOMS:
+        return dumps(value, 5)
+    try:
+        if refer is not None and kind in _CONTAINERS:
+            value = _asked(value, refer)
+        return _write(value, refer)
+    except Exception as error:
+        raise _refused("a value", value, error) from error
+
+
+def encode_call(
+    args: tuple[Any, ...], kwargs: dict[str, Any] | None, refer: Refer | None = None
+) -> bytes:
+    """The arguments of a call as bytes: a tuple alone, or a list of tuple and dict.
+
+    Raises:
+        CodecError: something in them cannot be pickled. See `explain_call`.
+    """
+    if _all_atoms(map(type, args)):
+        if not kwargs:
+            return dumps(args, 5)
+        if _all_atoms(map(type, kwargs.values())):
+            return dumps([args, kwargs], 5)
+    try:
+        if refer is not None:
+            args = tuple([_asked(value, refer) for value in args])
+            if kwargs:
+                kwargs = {name: _asked(value, refer) for name, value in kwargs.items()}
+        return _write([args, kwargs] if kwargs else args, refer)
+    except Exception as error:
+        raise _refused("the arguments", args, error) from error
+
+
+def _asked(value: Any, refer: Refer) -> Any:
+    if type(value) not in _CONTAINERS:
+        return value
+    reduced = refer(value)
+    return value if reduced is NotImplemented else Reduced(reduced)
+
+
+def _write(value: object, refer: Refer | None) -> bytes:
+    buffer = BytesIO()
+    pickler = ValuePickler(buffer, 5)
+    pickler.refer = refer
+    pickler.task = None
+    try:
+        pickler.dump(value)
+    except Exception:
+        return write_carefully(value, refer)
+    return buffer.getvalue()
+
+
+def decode(payload: bytes | memoryview, where: str = "a value") -> Any:
+    """The value that `encode` was given, or this process's equal of it.
+
+    Args:
+        where: what it is, for people: ``the result of Account.find``.
+
+    Raises:
+        CodecError: it cannot be rebuilt in this process; the text names what is missing.
+    """
+    try:
+        return loads(payload)
+    except Exception as error:
+        del payload  # a traceback that is kept must not keep the buffer from being resized
+        raise CodecError(f"{where} cannot be rebuilt here: {_worded(error)}") from error
+
+
+def decode_call(
+    payload: bytes | memoryview, where: str = "a call"
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """The arguments that `encode_call` was given, without keywords as an empty dict.
+
+    Raises:
+        CodecError: as `decode`; also where the bytes hold something else than a call.
+    """
+    try:
+        value = loads(payload)
+        if type(value) is tuple:
+            return value, {}
+        if type(value) is list and tuple(map(type, value)) == (tuple, dict):
+            return value[0], value[1]
+        raise TypeError(f"they are not arguments but of type {type(value).__name__}")
+    except Exception as error:
+        del payload
+        text = f"the arguments of {where} cannot be rebuilt here: {_worded(error)}"
+        raise CodecError(text) from error
+
+
+# Explaining: after a failure, at leisure --------------------------------------------------------
+
+
+def explain_call(
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any] | None,
+    refer: Refer | None,
+    where: str,
+    parameters: Sequence[str],
+) -> CodecError:
+    """The error that says which argument made `encode_call` fail, and where in it the cause lies.
+
+    Args:
+        where: the method: ``Account.deposit``.
+        parameters: names of its positional parameters, without self; may be fewer than `args`.
+    """
+    named = [(repr(n), v) for n, v in zip(parameters, args, strict=False)]
+    named += [(f"number {i + 1}", args[i]) for i in range(len(named), len(args))]
+    named += [(repr(n), v) for n, v in (kwargs or {}).items()]
+    for name, value in named:
+        error = _failure(value, refer)
+        if error is not None:
+            return _explained(f"argument {name}", value, error, where, refer)
+    together = _failure((args, kwargs), refer) or TypeError("each of them can be sent alone")
+    return _explained("the arguments", None, together, where, refer)
+
+
+def explain_result(
+    value: object, error: BaseException, where: str, refer: Refer | None = None
+) -> CodecError:
+    """The error that says what in a method's result made `encode` fail.
+
+    Args:
+        error: what `encode` raised.
+        where: the method: ``Account.find``.
+    """
+    cause = error.__cause__ if isinstance(error, CodecError) else error
+    return _explained("the result", value, cause or error, where, refer)
+
+
+def _explained(
+    subject: str, value: object, error: BaseException, where: str, refer: Refer | None
+) -> CodecError:
+    path = ""
+    if not isinstance(error, (RecursionError, MemoryError)):
+        path, value, error = _culprit(value, error, refer)
+    explained = _refused(f"{subject}{path} of {where}", value, error)
+    explained.__cause__ = error
+    return explained
+
+
+def _culprit(
+    value: object, error: BaseException, refer: Refer | None
+) -> tuple[str, object, BaseException]:
+    """Path, object and error of the deepest part of `value` that fails by itself."""
+    path = ""
+    for _ in range(_MAX_DEPTH):
+        try:
+            for step, part in _parts(value):
+                failed = _failure(part, refer)
+                if failed is not None:
+                    path, value, error = path + step, part, failed
+                    break
+            else:
+                break
+        except Exception:
+            break  # it changes while it is looked at, or it does not like to be looked at
+    return path, value, error
+
+
+def _parts(value: Any) -> Iterator[tuple[str, object]]:
+    """What pickle would write of `value`, each with the Python that leads to it."""
+    if isinstance(value, (type, types.FunctionType, types.MethodType, types.ModuleType)):
+        return
+    if isinstance(value, (list, tuple)):
+        yield from _limited((f"[{i}]", item) for i, item in enumerate(value))
+    elif isinstance(value, (set, frozenset)):
+        yield from _limited((f" item {_short(item)}", item) for item in value)
+    elif isinstance(value, dict):
+        yield from _limited((f"[{_short(key)}]", item) for key, item in value.items())
+        yield from _limited((f" key {_short(key)}", key) for key in value)
+    if type(value) in _CONTAINERS:
+        return
+    state = value.__reduce_ex__(5)[2]
+    for part in state if type(state) is tuple else (state,):
+        if type(part) is dict:
+            yield from _limited((f".{name}", item) for name, item in part.items())
+
+
+def _limited(parts: Iterator[tuple[str, object]]) -> Iterator[tuple[str, object]]:
+    for (step, part), _ in zip(parts, range(_MAX_ITEMS), strict=False):
+        if type(part) not in ATOMS:
+            yield step, part
+
+
+def _failure(value: object, refer: Refer | None) -> BaseException | None:
+    try:
+        encode(value, refer)
+    except CodecError as error:
+        return error.__cause__ or error
+    return None
+
+
+def _refused(subject: str, value: object, error: BaseException) -> CodecError:
+    return CodecError(f"{subject} cannot be sent: {_reason(value, error)}")
+
+
+def _reason(value: object, error: BaseException) -> str:
+    """Why `value` cannot be sent, and what to do instead."""
+    if isinstance(value, types.GeneratorType):
+        return (
+            "a generator runs where it was made; pass a list of its items instead, "
+            "or share it and pass its proxy"
+        )
+    if isinstance(value, types.AsyncGeneratorType):
+        return "an async generator runs where it was made; pass a list of its items instead"
+    if isinstance(value, types.CoroutineType):
+        return "a coroutine runs where it was made; await it there and pass what it returns"
+    if isinstance(error, RecursionError):
+        return "it is nested too deeply for pickle; pass it in smaller or flatter pieces"
+    if isinstance(value, types.FunctionType):
+        return f"{_worded(error)}; define the function at the top level of a module"
+    return f"{_worded(error)}; share the object and pass its proxy, or pass plain data instead"
+
+
+def _worded(error: BaseException) -> str:
+    text = safe_str(error)
+    if isinstance(error, (TypeError, AttributeError, ImportError, PicklingError)) and text:
+        return text
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def _short(value: object) -> str:
+    try:
+        text = repr(value)
+    except Exception:
+        return f"<{type(value).__name__}>"
+    return text if len(text) <= 40 else f"{text[:37]}..."

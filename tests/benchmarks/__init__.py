@@ -1,0 +1,1 @@
+"""How fast pipeproxy is beside what it replaces: ``python -m tests.benchmarks``."""

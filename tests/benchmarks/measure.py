@@ -1,0 +1,140 @@
+"""One measurement, in a fresh process: ``python -m tests.benchmarks.measure PEER WORK PIN SCALE``.
+
+Prints one number: calls per second of all clients together, or the seconds of one echo.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import statistics
+import sys
+import time
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
+from multiprocessing.synchronize import Barrier
+from typing import NamedTuple
+
+from .peers import PEERS, Callee, Peer
+
+#: Seconds after which a client gives up waiting for the others to start.
+_PATIENCE = 60.0
+_WARM_UP = 20
+
+
+class Calls(NamedTuple):
+    """`clients` processes make `times` small calls each, at once."""
+
+    clients: int
+    times: int
+
+
+class Echo(NamedTuple):
+    """One client sends an array of `mebibytes` and gets it back, `times` times."""
+
+    mebibytes: int
+    times: int
+
+
+WORKS: dict[str, Calls | Echo] = {
+    "1 client": Calls(1, 10_000),
+    "4 clients": Calls(4, 4_000),
+    "32 clients": Calls(32, 500),
+    "1 MiB echo": Echo(1, 40),
+    "64 MiB echo": Echo(64, 3),
+}
+
+
+def call_many(callee: Callee, times: int, barrier: Barrier) -> list[float]:
+    """When the first of `times` calls began and the last one ended."""
+    add = callee.add
+    for _ in range(_WARM_UP):
+        add(1)
+    barrier.wait(_PATIENCE)
+    begin = time.monotonic()
+    for _ in range(times):
+        add(1)
+    return [begin, time.monotonic()]
+
+
+def echo_many(callee: Callee, mebibytes: int, times: int) -> list[float]:
+    """The seconds of each of `times` echoes."""
+    import numpy as np  # not in the processes that only count calls
+
+    array = np.arange(mebibytes << 17, dtype=np.float64)
+    if not np.array_equal(callee.echo(array), array):
+        raise AssertionError("an array came back changed")
+    seconds = []
+    for _ in range(times):
+        begin = time.monotonic()
+        callee.echo(array)
+        seconds.append(time.monotonic() - begin)
+    return seconds
+
+
+def client(
+    peer: Peer, number: int, work: Calls | Echo, barrier: Barrier, result: Connection
+) -> None:
+    callee = peer.connect(number)
+    if isinstance(work, Calls):
+        result.send(call_many(callee, work.times, barrier))
+    else:
+        result.send(echo_many(callee, *work))
+
+
+def pin_to(core: int | None) -> None:
+    """Keep this process, and the children that it makes from now on, on `core`."""
+    if core is not None:
+        os.sched_setaffinity(0, {core})
+
+
+def measure(
+    peer_name: str, work: Calls | Echo, owner_core: int | None, client_core: int | None
+) -> float:
+    """One number, see above."""
+    pin_to(owner_core)
+    context = multiprocessing.get_context("fork")
+    clients = work.clients if isinstance(work, Calls) else 1
+    peer = PEERS[peer_name](clients)
+    barrier = context.Barrier(clients)
+    results: list[Connection] = []
+    processes: list[BaseProcess] = []
+    for number in range(clients):
+        receive, send = context.Pipe(duplex=False)
+        results.append(receive)
+        arguments = (peer, number, work, barrier, send)
+        processes.append(context.Process(target=client, args=arguments))
+    pin_to(client_core)
+    for process in processes:
+        process.start()
+    pin_to(owner_core)
+    peer.serve(processes)
+    if any(process.exitcode for process in processes):
+        raise AssertionError(f"clients ended with {[process.exitcode for process in processes]}")
+    times: list[list[float]] = [result.recv() for result in results]
+    total = peer.total()
+    peer.close()
+    if isinstance(work, Echo):
+        return statistics.median(times[0])
+    if total != clients * (work.times + _WARM_UP):
+        raise AssertionError(f"{total} calls were counted")
+    return clients * work.times / (max(end for _, end in times) - min(begin for begin, _ in times))
+
+
+def cores_for(pin: str) -> tuple[int | None, int | None]:
+    """The cores of owner and clients; `pin` is as in the command line."""
+    if pin == "free":
+        return None, None
+    available = sorted(os.sched_getaffinity(0))
+    return available[0], available[0 if pin == "same" else 1]
+
+
+def main() -> None:
+    peer, work_name, pin, scale = sys.argv[1:]
+    work = WORKS[work_name]
+    work = work._replace(times=max(1, round(work.times * float(scale))))
+    print(measure(peer, work, *cores_for(pin)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,91 @@
+"""What `import pipeproxy` costs a process that only calls: nothing it does not need."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+import pipeproxy
+from pipeproxy import errors, share
+
+ROOT = Path(__file__).parent.parent
+HEAVY = {"wrapt", "attr", "attrs", "inspect", "asyncio", "concurrent.futures", "numpy"}
+#: Coverage of child processes would import libraries of its own there.
+ENV = {name: value for name, value in os.environ.items() if not name.startswith("COV")}
+
+IMPORT = "import pipeproxy"
+DECORATE = """
+from pipeproxy import proxied
+
+@proxied
+class Account:
+    balance = 0
+    def deposit(self, amount: int) -> int: ...
+
+@proxied(hide=("secret",), readonly=("size",))
+class WithOptions:
+    secret = size = 0
+"""
+UNPICKLE = """
+import pickle, sys
+account = pickle.load(sys.stdin.buffer)
+"""
+CALL = """
+assert account.deposit(3) == 3
+assert account.balance == 3
+"""
+
+
+class Account:
+    balance = 0
+
+    def deposit(self, amount: int) -> int:
+        self.balance += amount
+        return self.balance
+
+
+def loaded_by(program: str, stdin: bytes = b"") -> set[str]:
+    """The names in `sys.modules` after `program` has run in a new Python."""
+    program += "\nimport sys; print(*sys.modules)"
+    command = [sys.executable, "-W", "error", "-c", program]
+    done = subprocess.run(command, cwd=ROOT, env=ENV, input=stdin, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr.decode()
+    return set(done.stdout.decode().split())
+
+
+@pytest.mark.parametrize("library", sorted(HEAVY))
+def test_the_check_sees_what_is_loaded(library: str) -> None:
+    assert library in loaded_by(f"import {library}")
+
+
+@pytest.mark.parametrize("program", [IMPORT, DECORATE], ids=["import", "decorate"])
+def test_a_class_is_decorated_without_heavy_libraries(program: str) -> None:
+    assert loaded_by(program) & HEAVY == set()
+
+
+def test_a_client_unpickles_a_proxy_and_calls_without_heavy_libraries() -> None:
+    proxy, listener = share(Account())
+    with listener, listener.background():
+        pickled = pickle.dumps(proxy)
+        assert loaded_by(UNPICKLE, stdin=pickled) & HEAVY == set()
+        assert loaded_by(UNPICKLE + CALL, stdin=pickled) & HEAVY == set()
+
+
+def test_the_public_names_are_these() -> None:
+    names = "Host Listener exposed hidden proxied readonly share spawn spawning timeout"
+    assert sorted(pipeproxy.__all__) == sorted(names.split() + errors.__all__)
+
+
+def test_nothing_else_is_public_in_the_package() -> None:
+    found = {name for name, value in vars(pipeproxy).items() if not isinstance(value, ModuleType)}
+    assert {name for name in found if not name.startswith("_")} == set(pipeproxy.__all__)
+
+
+def test_every_error_is_of_one_module() -> None:
+    assert {getattr(pipeproxy, name).__module__ for name in errors.__all__} == {errors.__name__}

@@ -1,0 +1,322 @@
+"""What users say of their classes: nothing is added to them, and marked members stay themselves."""
+
+from __future__ import annotations
+
+import abc
+import functools
+import inspect
+import queue
+import subprocess
+import sys
+import types
+from pathlib import Path
+
+import pytest
+
+from pipeproxy._marks import (
+    Options,
+    exposed,
+    hidden,
+    marks_of,
+    options_of,
+    proxied,
+    readonly,
+    unmarked,
+)
+from pipeproxy.errors import SpecError
+
+
+def test_a_class_is_returned_untouched():
+    class Account:
+        balance = 0
+
+    before = dict(vars(Account))
+    assert proxied(Account) is Account
+    assert dict(vars(Account)) == before
+    assert options_of(Account) == Options(None, (), ())
+
+
+def test_options_are_kept_for_the_very_class():
+    @proxied(expose=["a"], hide={"b"}, readonly=("c",))
+    class Base:
+        pass
+
+    class Derived(Base):
+        pass
+
+    assert options_of(Base) == Options(("a",), ("b",), ("c",))
+    assert options_of(Derived) is None
+
+
+def test_a_class_written_in_c_can_be_described():
+    assert proxied(queue.SimpleQueue, hide=["empty"]) is queue.SimpleQueue
+    assert options_of(queue.SimpleQueue) == Options(None, ("empty",), ())
+
+
+def test_options_keep_no_class_alive():
+    import gc
+    import weakref
+
+    class Short:
+        pass
+
+    gone = weakref.ref(proxied(Short))
+    del Short
+    gc.collect()
+    assert gone() is None
+
+
+@pytest.mark.parametrize(
+    ("use", "says"),
+    [
+        (lambda: proxied(5), "5 is none: put @proxied over a class"),
+        (lambda: proxied(None), "is none"),
+        (lambda: proxied(len), "is none"),
+        (lambda: proxied("hide"), "is none"),
+        (lambda: proxied(hide=["a"])(print), "is none"),
+        (lambda: proxied(int, float), "call it once for each"),
+        (lambda: proxied(hide="secret"), r"hide='secret' is one text.*\['secret'\]"),
+        (lambda: proxied(expose="secret"), "expose='secret' is one text"),
+        (lambda: proxied(readonly=3), "readonly=3 is no collection of names"),
+        (lambda: proxied(readonly=["a", 3]), "readonly holds 3"),
+    ],
+)
+def test_bad_use_says_what_to_do_instead_at_once(use, says):
+    with pytest.raises(SpecError, match=says):
+        use()
+
+
+def test_the_same_words_twice_are_fine_and_other_words_are_not():
+    class Account:
+        pass
+
+    proxied(hide=["a"])(proxied(Account, hide=["a"]))
+    with pytest.raises(SpecError, match="in other words"):
+        proxied(Account, hide=["b"])
+
+
+# Markers -----------------------------------------------------------------------------------------
+
+
+def add(self, amount: int, /, *, memo: str = "") -> tuple[object, int, str]:
+    """Add."""
+    return self, amount, memo
+
+
+class Named:
+    """A descriptor that learns its name, and can be set."""
+
+    def __set_name__(self, owner, name):
+        self.name = name
+
+    def __get__(self, instance, owner=None):
+        return self if instance is None else instance.__dict__.get(self.name, "unset")
+
+    def __set__(self, instance, value):
+        instance.__dict__[self.name] = value
+
+    def __delete__(self, instance):
+        del instance.__dict__[self.name]
+
+
+class Plain:
+    method = add
+    fixed = staticmethod(len)
+    maker = classmethod(lambda cls: cls)
+    name = property(lambda self: "n", doc="The name.")
+    once = functools.cached_property(lambda self: object())
+    named = Named()
+
+
+class Marked:
+    method = exposed(add)
+    fixed = hidden(staticmethod(len))
+    maker = hidden(classmethod(lambda cls: cls))
+    name = readonly(property(lambda self: "n", doc="The name."))
+    once = readonly(hidden(functools.cached_property(lambda self: object())))
+    named = hidden(Named())
+
+
+def test_marks_are_found_in_the_class():
+    marks = {name: set(marks_of(member)) for name, member in vars(Marked).items()}
+    assert {name: m for name, m in marks.items() if m} == {
+        "method": {"exposed"},
+        "fixed": {"hidden"},
+        "maker": {"hidden"},
+        "name": {"readonly"},
+        "once": {"readonly", "hidden"},
+        "named": {"hidden"},
+    }
+    assert unmarked(vars(Marked)["method"]) is add
+    assert unmarked(add) is add
+    assert marks_of(add) == set()
+
+
+def test_a_marked_method_binds_to_the_plain_bound_method():
+    marked = Marked()
+    assert type(marked.method) is types.MethodType
+    assert marked.method.__func__ is add
+    assert Marked.method is add
+    assert marked.method(3, memo="x") == (marked, 3, "x")
+    assert inspect.signature(marked.method) == inspect.signature(Plain().method)
+    assert inspect.signature(vars(Marked)["method"]) == inspect.signature(add)
+
+
+def test_marked_static_and_class_methods_work_on_class_and_object():
+    assert Marked.fixed([1]) == Marked().fixed([1]) == 1
+    assert Marked.maker() is Marked().maker() is Marked
+
+
+def test_a_marked_member_says_that_it_is_what_it_is():
+    assert isinstance(vars(Marked)["name"], property)
+    assert isinstance(vars(Marked)["method"], types.FunctionType)
+    assert isinstance(vars(Marked)["fixed"], staticmethod)
+    assert vars(Marked)["name"].__doc__ == Marked.name.__doc__ == "The name."
+    assert callable(vars(Marked)["method"])
+    assert not callable(vars(Marked)["name"])
+
+
+def test_a_marked_method_can_be_called_while_the_class_is_made():
+    class Made:
+        @hidden
+        def double(n):
+            return 2 * n
+
+        four = double(2)
+
+    assert Made.four == 4
+
+
+def test_a_marked_cached_property_is_computed_once_and_can_be_deleted():
+    marked = Marked()
+    first = marked.once
+    assert marked.once is first
+    del marked.once
+    assert marked.once is not first
+
+
+def test_a_marked_descriptor_is_set_and_deleted_and_knows_its_name():
+    marked = Marked()
+    assert marked.named == "unset"
+    marked.named = 5
+    assert marked.__dict__["named"] == 5
+    assert marked.named == 5
+    del marked.named
+    assert marked.named == "unset"
+
+
+@pytest.mark.parametrize("order", ["marker first", "marker last"])
+def test_a_marked_property_keeps_its_mark_and_its_setter(order):
+    class Account:
+        @property
+        def pin(self):
+            """The number."""
+            return self._pin
+
+        if order == "marker first":
+            pin = hidden(pin)
+
+        @pin.setter
+        def pin(self, value):
+            self._pin = value
+
+        @pin.deleter
+        def pin(self):
+            del self._pin
+
+        if order == "marker last":
+            pin = hidden(pin)
+
+    account = Account()
+    account.pin = 1234
+    assert account.pin == 1234
+    del account.pin
+    assert not hasattr(account, "pin")
+    assert marks_of(vars(Account)["pin"]) == {"hidden"}
+    assert Account.pin.__doc__ == "The number."
+
+
+def test_a_marked_property_without_setter_refuses_to_be_set():
+    with pytest.raises(AttributeError):
+        Marked().name = "other"
+    with pytest.raises(AttributeError):
+        del Marked().name
+
+
+def test_a_marked_abstract_method_is_abstract():
+    class Base(abc.ABC):
+        @exposed
+        @abc.abstractmethod
+        def run(self): ...
+
+        @readonly
+        @property
+        @abc.abstractmethod
+        def size(self): ...
+
+    assert Base.__abstractmethods__ == {"run", "size"}
+    with pytest.raises(TypeError):
+        Base()
+
+
+def test_a_marked_singledispatch_method_can_be_registered_to():
+    class Shape:
+        @exposed
+        @functools.singledispatchmethod
+        def area(self, of):
+            return "any"
+
+        @area.register
+        def _(self, of: int):
+            return "int"
+
+    assert (Shape().area("x"), Shape().area(1)) == ("any", "int")
+
+
+def test_a_marked_method_calls_its_base_class_by_super():
+    class Loud(Marked):
+        @hidden
+        def method(self, amount, /, *, memo=""):
+            return super().method(amount + 1, memo=memo)
+
+    loud = Loud()
+    assert loud.method(1) == (loud, 2, "")
+
+
+class Inner:
+    pass
+
+
+@pytest.mark.parametrize(
+    ("use", "says"),
+    [
+        (lambda: exposed(hidden(add)), "add cannot be exposed and hidden at once"),
+        (lambda: hidden(exposed(property(add))), "exposed and hidden at once"),
+        (lambda: readonly(add), "add is a method"),
+        (lambda: readonly(staticmethod(add)), "add is a method"),
+        (lambda: readonly(classmethod(add)), "add is a method"),
+        (lambda: hidden(Inner), "not over the class Inner: use @proxied"),
+        (lambda: exposed(5), r"5 is data: name it in @proxied\(expose"),
+        (lambda: hidden(functools.partial), "use @proxied"),
+    ],
+)
+def test_a_marker_in_the_wrong_place_says_what_to_do_instead(use, says):
+    with pytest.raises(SpecError, match=says):
+        use()
+
+
+def test_only_who_marks_pays_for_wrapt():
+    program = """
+import sys
+from pipeproxy._marks import hidden, proxied
+
+@proxied(hide=["secret"])
+class Account:
+    secret = 1
+
+assert "wrapt" not in sys.modules
+hidden(lambda self: None)
+assert "wrapt" in sys.modules
+"""
+    root = Path(__file__).parent.parent
+    subprocess.run([sys.executable, "-W", "error", "-c", program], cwd=root, check=True)

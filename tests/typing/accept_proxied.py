@@ -1,0 +1,87 @@
+"""`proxied` and the markers change nothing that a type checker sees."""
+
+from __future__ import annotations
+
+from typing import Generic, TypeVar
+
+from typing_extensions import assert_type
+
+from pipeproxy import exposed, hidden, proxied
+
+T = TypeVar("T")
+
+
+@proxied
+class Bare:
+    def __init__(self, owner: str, balance: int = 0) -> None:
+        self.owner = owner
+        self.balance = balance
+
+    @exposed
+    def _audit(self, since: float) -> list[str]:
+        return [str(since)]
+
+    @hidden
+    def wipe(self) -> None: ...
+
+    @staticmethod
+    @exposed
+    def currency() -> str:
+        return "EUR"
+
+    @exposed
+    @staticmethod
+    def rate(of: str, /) -> float:
+        return float(of)
+
+    @exposed
+    @classmethod
+    def opened(cls, owner: str) -> Bare:
+        return cls(owner)
+
+    @property
+    def limit(self) -> int:
+        return 100
+
+
+@proxied(hide=("secret",), readonly=["size"])
+class WithOptions:
+    secret = "s"
+    size = 3
+
+
+@proxied(expose={"item"})
+class Box(Generic[T]):
+    def __init__(self, item: T) -> None:
+        self.item = item
+
+    def swap(self, other: T) -> T:
+        self.item, other = other, self.item
+        return other
+
+
+class ThirdParty:
+    def __init__(self, port: int) -> None:
+        self.port = port
+
+
+def the_class_stays_itself() -> None:
+    assert_type(Bare("ada", balance=3), Bare)
+    assert_type(Bare.opened("ada"), Bare)
+    assert_type(WithOptions().size, int)
+    assert_type(proxied(ThirdParty), type[ThirdParty])
+    assert_type(proxied(ThirdParty, hide={"port"}), type[ThirdParty])
+    assert_type(proxied(hide=["port"])(ThirdParty), type[ThirdParty])
+
+
+def generics_stay_generic(numbers: Box[int]) -> None:
+    assert_type(Box("text"), Box[str])
+    assert_type(numbers.item, int)
+    assert_type(numbers.swap(4), int)
+
+
+def marked_members_keep_their_types(bare: Bare) -> None:
+    assert_type(bare._audit(0.5), list[str])
+    assert_type(bare.currency(), str)
+    assert_type(Bare.rate("1.5"), float)
+    assert_type(bare.limit, int)

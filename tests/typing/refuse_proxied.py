@@ -1,0 +1,38 @@
+"""What a type checker must refuse of `proxied` and the markers."""
+
+from __future__ import annotations
+
+from pipeproxy import exposed, proxied, readonly
+from tests.typing.accept_proxied import Bare, Box
+
+proxied(Bare("ada"))  # E: call-overload | reportArgumentType
+proxied(Bare, Box)  # E: call-overload | reportCallIssue
+proxied(cls=Bare)  # E: call-overload | reportCallIssue
+proxied(exposes=("a",))  # E: call-overload | reportCallIssue
+proxied(hide=3)  # E: call-overload | reportArgumentType
+
+
+@proxied
+class Marked:
+    @exposed
+    def _audit(self, since: float) -> list[str]:
+        return [str(since)]
+
+    # mypy has no words for a decorator above @property, but keeps the property's type.
+    @readonly  # E: prop-decorator |
+    @property
+    def size(self) -> int:
+        return 3
+
+    @size.setter
+    def size(self, size: int) -> None: ...
+
+
+def decorated_classes_and_members_are_not_any(box: Box[int], marked: Marked) -> None:
+    Bare()  # E: call-arg | reportCallIssue
+    Bare("ada").deposit(3)  # E: attr-defined | reportAttributeAccessIssue
+    box.swap("text")  # E: arg-type | reportArgumentType
+    marked._audit("monday")  # E: arg-type | reportArgumentType
+    marked._audit(0.5).deposit(3)  # E: attr-defined | reportAttributeAccessIssue
+    marked.size.deposit(3)  # E: attr-defined | reportAttributeAccessIssue
+    marked.size = "small"  # E: assignment | reportAttributeAccessIssue
