@@ -16,7 +16,7 @@ from . import _deadline, _life
 from ._descriptors import Descriptor
 from ._door import Route
 from ._lines import Line, Lines
-from ._members import FIRST_METHOD, Plain
+from ._members import Plain, name_of, parameters_of
 from ._wire import CALL, FAREWELL, RELEASE, RESULT, Frame, header, pack_numbers
 from .codecs import pickle as codec
 from .errors import CallTimeout, CodecError, ProtocolError
@@ -95,7 +95,7 @@ class Owner:
             try:
                 return codec.decode(answer)
             except CodecError:
-                return codec.decode(answer, f"the result of {describe(plain, member)[0]}")
+                return codec.decode(answer, f"the result of {name_of(plain, member, args)}")
         failure = codec.decode_failure(answer)
         try:
             raise failure
@@ -113,12 +113,13 @@ class Owner:
         if len(payload) < _JOIN_BELOW:
             line.send(head + payload)
         else:
-            line.send(head, payload)
+            line.send(head)
+            line.send(payload)
         deadline = _deadline.current()
         while True:
             if line.unsent:
                 self._lines.wait_to_write(line, deadline)
-            elif not line.wait(_deadline.left(deadline)):
+            elif not line.wait(None if deadline is None else _deadline.left(deadline)):
                 raise _deadline.passed()
             try:
                 frames = line.receive()
@@ -141,6 +142,7 @@ class Owner:
                     self._lines.leave(line)
                 return kind, answer
             if kind == FAREWELL:
+                self._lines.leave(line)
                 raise self._lines.closed()
             if of > ident:
                 raise ProtocolError(f"a reply came to call {of}, which was never made")
@@ -158,13 +160,5 @@ class Owner:
         self, plain: Plain, member: int, args: tuple[Any, ...], kwargs: dict[str, Any] | None
     ) -> CodecError:
         """Find out which argument cannot travel."""
-        return codec.explain_call(args, kwargs, self._refer, *describe(plain, member))
-
-
-def describe(plain: Plain, member: int) -> tuple[str, list[str]]:
-    """Return how to name a member in an error, and the names of its positional parameters."""
-    if member < FIRST_METHOD:
-        return f"{plain[1]}'s attributes", ["name", "value"]
-    name, parameters = plain[4][member - FIRST_METHOD][:2]
-    positional = [p[0] for p in parameters or () if p[1] < 2]
-    return f"{plain[1]}.{name}", positional
+        where, parameters = name_of(plain, member, args), parameters_of(plain, member)
+        return codec.explain_call(args, kwargs, self._refer, where, parameters)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import deque
 
 from ._wire import Decoder, Frame
-from .transports.pipe import Pipe, read_size
+from .transports.pipe import READ_SIZE, Pipe, read_size
 
 _Bytes = bytes | memoryview
 
@@ -26,10 +26,11 @@ class Channel:
         unsent: bytes that the pipe did not take yet.
     """
 
-    __slots__ = ("__weakref__", "_decoder", "_queue", "pipe", "unsent")
+    __slots__ = ("__weakref__", "_decoder", "_queue", "_read", "_write", "pipe", "unsent")
 
     def __init__(self, pipe: Pipe, legal: frozenset[int]) -> None:
         self.pipe = pipe
+        self._read, self._write = pipe.read, pipe.write
         self.unsent = 0
         self._decoder = Decoder(legal)
         self._queue: deque[_Bytes] = deque()
@@ -41,29 +42,37 @@ class Channel:
             EOFError: the other end is closed, and everything that it wrote was read.
             ProtocolError: it wrote what is no frame.
         """
-        data = self.pipe.read(read_size(self._decoder.missing))
+        missing = self._decoder.missing
+        data = self._read(read_size(missing) if missing else READ_SIZE)
         if data:
             return self._decoder.feed(data)
         if data is None:
             return None
         raise EOFError
 
-    def send(self, *parts: _Bytes) -> None:
+    def send(self, data: _Bytes) -> None:
         """Write as much as the pipe takes now and keep the rest in `unsent`, for `flush`.
 
         A closed other end takes nothing. That is no error here: what it said before it hung up is
         still to be read, and `receive` tells of the end.
         """
-        self._queue.extend(parts)
-        self.unsent += sum(map(len, parts))
-        self.flush()
+        if not self.unsent:
+            try:
+                written = self._write(data) or 0
+            except BrokenPipeError:
+                return
+            if written == len(data):
+                return
+            data = memoryview(data)[written:]
+        self._queue.append(data)
+        self.unsent += len(data)
 
     def flush(self) -> None:
         """Write as much of `unsent` as the pipe takes now."""
         queue = self._queue
         try:
             while queue:
-                written = self.pipe.write(queue[0]) or 0
+                written = self._write(queue[0]) or 0
                 self.unsent -= written
                 if written < len(queue[0]):
                     queue[0] = memoryview(queue[0])[written:]

@@ -47,7 +47,9 @@ def functions(
     Raises:
         ProtocolError: something among the methods cannot come from a spec.
     """
-    prefix = _prefix(methods)
+    names = {member_name(m[0]) for m in methods}
+    names |= {_identifier(p[0]) for m in methods for p in m[1] or ()}
+    prefix = _prefix(names)
     scope: dict[str, Any] = {f"{prefix}exit": _exit_arguments}
     parts = []
     for number, (name, parameters, _, _) in enumerate(methods, FIRST_METHOD):
@@ -56,8 +58,8 @@ def functions(
             stand_in = None if default is None else f"{prefix}{number}_{i}"
             if stand_in:
                 scope[stand_in] = _Default(default)
-            listed.append((_identifier(parameter), kind, stand_in))
-        parts.append(_source(number, member_name(name), listed, prefix))
+            listed.append((parameter, kind, stand_in))
+        parts.append(_source(number, name, listed, prefix))
     source = "\n\n".join(parts) + "\n"
     try:
         exec(compile(source, filename, "exec", dont_inherit=True), scope)
@@ -171,9 +173,8 @@ def _free(word: str, taken: set[str]) -> str:
     return word
 
 
-def _prefix(methods: tuple[Any, ...]) -> str:
+def _prefix(names: set[str]) -> str:
     """Return how our own globals begin, so that no method and no parameter shadows one."""
-    names = {m[0] for m in methods} | {p[0] for m in methods for p in m[1] or ()}
     prefix = "_pp_"
     while any(name.startswith(prefix) for name in names):
         prefix += "_"

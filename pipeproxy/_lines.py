@@ -19,7 +19,7 @@ from . import _deadline, _descriptors, _door, _life
 from ._channel import Channel
 from ._descriptors import Descriptor
 from ._door import Route
-from ._wire import FAREWELL, FROM_OWNER, HELLO
+from ._wire import FROM_OWNER, HELLO, Frame
 from .errors import CallLost, ListenerClosed, OwnerDied, ProtocolError
 from .transports.pipe import Pipe, Waiter, open_pair, wait_for
 
@@ -72,6 +72,7 @@ class Lines:
         self._lobby = lobby
         self._life = life
         self._introduced = False
+        self._farewell = False
         self._mine = _Mine()
         self._all: weakref.WeakSet[Line] = weakref.WeakSet()
         _life.at_fork(self)
@@ -98,7 +99,8 @@ class Lines:
         return line
 
     def leave(self, line: Line) -> None:
-        """Close this thread's line; its next call opens another."""
+        """Close this thread's line, on which the owner said farewell: it will answer no more."""
+        self._farewell = True
         self._mine.line = None
         line.close()
 
@@ -127,6 +129,8 @@ class Lines:
     # -- opening ----------------------------------------------------------------------------------
 
     def _open(self) -> Line:
+        if self._farewell:
+            raise self.closed()
         if self._life is None:
             try:
                 self._life = _life.watch(self.route.pid)
@@ -176,14 +180,13 @@ class Lines:
 
     def _is_accepted(self, line: Line, nonce: bytes, deadline: float | None) -> bool:
         """Wait for the hello; False if the owner hung up instead, and lives."""
-        complain_at = monotonic() + _PATIENCE
+        complain_at: float | None = monotonic() + _PATIENCE
         while True:
-            until = complain_at if deadline is None else min(deadline, complain_at)
-            if not self._wait(until, (line.pipe.reader, False)):
+            if not self._wait(_earliest(deadline, complain_at), (line.pipe.reader, False)):
                 if deadline is not None and monotonic() >= deadline:
                     raise _deadline.passed()
                 _complain(self.route.pid)
-                complain_at = float("inf")
+                complain_at = None
                 continue
             try:
                 frames = line.receive()
@@ -192,7 +195,10 @@ class Lines:
                     raise self.died() from None
                 return False
             if frames:
-                _check_hello(self.route, nonce, frames)
+                _check_hello(self.route, nonce, frames[0])
+                if frames[1:]:  # a farewell: there was no call yet to reply to
+                    self.leave(line)
+                    raise self.closed()
                 return True
             if self.is_over(line):
                 raise self.died()
@@ -238,13 +244,15 @@ class Lines:
         return bool(wait_for((self._life.fileno(), False), timeout=_DYING))
 
 
-def _check_hello(route: Route, nonce: bytes, frames: list[Any]) -> None:
-    kind, _, _, _, payload = frames[0]
-    if kind == FAREWELL:
-        return  # the owner closes just now: the first call will be told
+def _check_hello(route: Route, nonce: bytes, frame: Frame) -> None:
+    kind, _, _, _, payload = frame
     if kind != HELLO:
         raise ProtocolError("the owner's first word was no hello")
     _door.check_hello(route, nonce, payload)
+
+
+def _earliest(*moments: float | None) -> float | None:
+    return min((moment for moment in moments if moment is not None), default=None)
 
 
 def _exists(pid: int) -> bool:

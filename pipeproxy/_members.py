@@ -117,3 +117,24 @@ class Members:
         self.check_read(name)
         if name in self._readonly:
             raise NotExposed(f"{self.class_name}.{name} is read-only for proxies")
+
+
+def name_of(plain: Plain, member: int, args: tuple[Any, ...] = ()) -> str:
+    """Return how to name a member to people, as "Account.deposit".
+
+    Args:
+        args: those of the call, if they are known: the name of an attribute is one of them.
+    """
+    if FIRST_METHOD <= member < FIRST_METHOD + len(plain[4]):
+        return f"{plain[1]}.{plain[4][member - FIRST_METHOD][0]}"
+    if member < FIRST_METHOD and args and isinstance(args[0], str):
+        return f"{plain[1]}.{args[0]}"
+    return f"{plain[1]}'s attributes" if member < FIRST_METHOD else f"{plain[1]}'s member {member}"
+
+
+def parameters_of(plain: Plain, member: int) -> list[str]:
+    """Return the names of a member's positional parameters."""
+    if member < FIRST_METHOD:
+        return ["name", "value"]
+    parameters = plain[4][member - FIRST_METHOD][1]
+    return [name for name, kind, _, _ in parameters or () if kind < 2]

@@ -28,9 +28,10 @@ class Shared:
         target: the object itself.
         members: what may be reached of it.
         counts: calls by member number.
+        iterating: the members whose results are iterators, which cannot travel.
     """
 
-    __slots__ = ("counts", "members", "number", "section", "target")
+    __slots__ = ("counts", "iterating", "members", "number", "section", "target")
 
     def __init__(self, number: int, target: Any, members: Members) -> None:
         self.number = number
@@ -38,6 +39,8 @@ class Shared:
         self.members = members
         self.section = threading.RLock()
         self.counts = [0] * len(members.names)
+        names = ("__iter__", "__reversed__")
+        self.iterating = {members.numbers[name] for name in names if name in members.numbers}
 
     def call(self, member: int, args: tuple[Any, ...], kwargs: dict[str, Any] | None) -> Any:
         """Call a member of the object.

@@ -18,9 +18,9 @@ from time import monotonic
 from typing import Any, Final
 
 from . import _descriptors
-from ._calls import describe
 from ._channel import Channel
 from ._door import Door, Knock, Route, hello
+from ._members import name_of
 from ._objects import Client, Objects, Shared
 from ._streams import MEMBERS, Source
 from ._wire import (
@@ -43,8 +43,6 @@ from .transports.pipe import Pipe, Waiter, make_poller
 _MOST_UNSENT: Final = 1 << 20
 #: Replies of up to this many bytes are put together before they are written.
 _JOIN_BELOW: Final = 1 << 16
-#: The members whose results stay in the owner and are taken from in chunks.
-_ITERATING: Final = frozenset({"__iter__", "__reversed__"})
 
 
 class Caller(Channel):
@@ -181,7 +179,7 @@ class Service:
     def _serve(self, caller: Caller) -> int:
         """Answer the frames of a caller until it has too much to take; return how many calls."""
         frames = caller.frames
-        replies: list[bytes | memoryview] = []
+        replies: list[bytes] = []
         size = answered = 0
         while frames and caller.unsent <= _MOST_UNSENT:
             kind, ident, number, member, payload = frames.popleft()
@@ -197,7 +195,8 @@ class Service:
             replies += (header(kind, len(answer), ident), answer)
             size += len(answer)
             if size > _JOIN_BELOW:
-                caller.send(*replies)
+                for part in replies:
+                    caller.send(part)
                 replies, size = [], 0
         if replies:
             caller.send(b"".join(replies))
@@ -207,33 +206,39 @@ class Service:
         self, client: Client, number: int, member: int, payload: bytes | memoryview
     ) -> tuple[int, bytes]:
         """Run one call and return the kind and the payload of its reply."""
+        args: tuple[Any, ...] = ()
         try:
             shared = self._objects.find(number)
             args, kwargs = _arguments(shared, member, payload)
             value = shared.call(member, args, kwargs)
         except BaseException as error:
-            return self._failure(error, number, member)
+            return self._failure(error, number, member, args)
         try:
-            answer = codec.encode(self._hand_out(value, shared, member, client), self._refer)
+            if member in shared.iterating:
+                value = self._keep_iterator(value, client)
+            answer = codec.encode(value, self._refer)
             if len(answer) > LIMIT:
                 raise CodecError(f"it has {len(answer)} bytes, and at most {LIMIT} can travel")
         except CodecError as error:
-            where = describe(shared.members.plain, member)[0]
-            return self._failure(codec.explain_result(value, error, where), number, member)
+            where = name_of(shared.members.plain, member, args)
+            explained = codec.explain_result(value, error, where, self._refer)
+            return self._failure(explained, number, member, args)
         return RESULT, answer
 
-    def _failure(self, error: BaseException, number: int, member: int) -> tuple[int, bytes]:
+    def _failure(
+        self, error: BaseException, number: int, member: int, args: tuple[Any, ...]
+    ) -> tuple[int, bytes]:
         self.errors += 1
         try:
-            where = describe(self._objects.find(number).members.plain, member)[0]
-        except (Released, IndexError):
-            where = f"member {member} of object {number}"
+            where = name_of(self._objects.find(number).members.plain, member, args)
+        except Released:
+            where = f"object {number}"
         return FAILURE, codec.encode_failure(error, where, self._refer)
 
-    def _hand_out(self, value: Any, shared: Shared, member: int, client: Client) -> Any:
-        """Return what a caller gets for a value: an iterator stays here, as an object of its."""
-        if shared.members.names[member] not in _ITERATING or self._objects.of(value) is not None:
-            return value
+    def _keep_iterator(self, value: Any, client: Client) -> Any:
+        """Let the client take from an iterator, which stays here and is an object of its now."""
+        if self._objects.of(value) is not None:
+            return value  # an object that iterates over itself
         return self._objects.add(Source(value), MEMBERS, client).target
 
     # -- channels ---------------------------------------------------------------------------------
@@ -334,4 +339,4 @@ def _arguments(
     try:
         return codec.decode_call(payload)
     except CodecError:
-        return codec.decode_call(payload, describe(shared.members.plain, member)[0])
+        return codec.decode_call(payload, name_of(shared.members.plain, member))

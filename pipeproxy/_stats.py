@@ -8,7 +8,7 @@ from types import MappingProxyType
 
 import attrs
 
-from ._calls import describe
+from ._members import name_of
 from ._objects import Objects
 from ._service import Service
 
@@ -41,7 +41,7 @@ def collect(objects: Objects, service: Service) -> Stats:
     for shared in objects:
         for member, count in enumerate(shared.counts):
             if count:
-                calls[describe(shared.members.plain, member)[0]] += count
+                calls[name_of(shared.members.plain, member)] += count
     return Stats(
         clients=len(objects.clients),
         references=len(objects),

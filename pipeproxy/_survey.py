@@ -75,7 +75,8 @@ class Survey:
     def known(self) -> dict[str, None]:
         """Whatever could be exposed, in order."""
         names = dict.fromkeys([*self.definitions, *self.fields])
-        return {n: None for n in names if not is_special(n) or n in FORWARDED & self.methods}
+        specials = FORWARDED & self.methods
+        return {n: None for n in names if not is_special(n) or n in specials}
 
 
 def path_of(cls: type[Any]) -> tuple[str, str]:
@@ -90,7 +91,7 @@ def signature_of(member: object) -> inspect.Signature | None:
     takes_self = any("__get__" in _vars(c) for c in type(member).__mro__)
     if _is(member, functools.singledispatchmethod):
         member = member.func  # type: ignore[attr-defined]
-    if _is(member, staticmethod):
+    if _is(member, staticmethod) or (_is(member, functools.partial) and sys.version_info < (3, 14)):
         takes_self = False
     if _is(member, staticmethod, classmethod):
         member = member.__func__  # type: ignore[attr-defined]

@@ -116,6 +116,10 @@ def test_a_call_arrives_with_its_arguments_apart(args: Any, kwargs: Any, refer: 
     assert codec.decode_call(memoryview(payload)) == (args, kwargs or {})
 
 
+def test_plain_keywords_arrive() -> None:
+    assert codec.decode_call(codec.encode_call((1,), {"a": 2})) == ((1,), {"a": 2})
+
+
 @pytest.mark.parametrize("args", [([1, 2],), ([(), {}],), ((), {}), (((), {}),), ({"a": 1},)])
 def test_arguments_that_look_like_a_call_are_not_taken_for_one(args: tuple[Any, ...]) -> None:
     assert codec.decode_call(codec.encode_call(args, None)) == (args, {})
@@ -209,11 +213,18 @@ class RefusesToReduce:
         raise ZeroDivisionError("no reason")
 
 
+class Unprintable:
+    def __repr__(self) -> str:
+        raise ZeroDivisionError
+
+
 CULPRITS: dict[str, tuple[Any, str]] = {
     "itself": (LOCK, ""),
     "in a list": ([1, [2, LOCK]], "[1][1]"),
     "in a dict": ({"a": 1, "jobs": [0, 1, {"lock": LOCK}]}, "['jobs'][2]['lock']"),
     "a key": ({("x", LOCK): 1}, " key "),
+    "below an unprintable key": ({Unprintable(): LOCK}, "[<Unprintable>]"),
+    "below a long key": ({"k" * 99: LOCK}, f"['{'k' * 36}...]"),
     "in a set": ({1, LOCK}, " item <unlocked "),
     "an attribute": (Job("a", Job("b", LOCK)), ".handle.handle"),
     "a slot": ([Slotted()], "[0].lock"),
@@ -653,6 +664,32 @@ class StateRaises(TwoArguments):
         raise ZeroDivisionError
 
 
+class StateRefused(TwoArguments):
+    def __getstate__(self) -> Any:
+        return (self.code,)
+
+    def __setstate__(self, state: Any) -> None:
+        raise ZeroDivisionError
+
+
+class StateHoldsLock(TwoArguments):
+    def __getstate__(self) -> Any:
+        return (LOCK,)
+
+    def __setstate__(self, state: Any) -> None:
+        self.code = "from a lock"
+
+
+class OnlySetState(TwoArguments):
+    def __setstate__(self, state: Any) -> None:
+        vars(self).update(state, source="setstate")
+
+
+class OnlyGetState(TwoArguments):
+    def __getstate__(self) -> Any:
+        return vars(self) | {"source": "getstate"}
+
+
 class Registered(Exception):
     def __init__(self, code: int, source: str) -> None:
         self.code, self.source = code, source
@@ -675,11 +712,24 @@ def test_a_class_that_pickles_itself_is_respected(monkeypatch: pytest.MonkeyPatc
         assert (type(arrived), arrived.code, arrived.source) == (Registered, 3, "copyreg")
     for arrived in both_ways(OwnState(3)):
         assert (type(arrived), arrived.code, arrived.lock) == (OwnState, 3, "made anew")
+    for arrived in both_ways(OnlySetState(3, "r")):
+        assert (type(arrived), arrived.code, arrived.source) == (OnlySetState, 3, "setstate")
+    for arrived in both_ways(OnlyGetState(3, "r")):
+        assert (type(arrived), arrived.code, arrived.source) == (OnlyGetState, 3, "getstate")
 
 
 @pytest.mark.parametrize(
     "cls",
-    [ReduceRaises, ReduceHoldsLock, ReduceMisleads, ReduceToText, ReduceToName, StateRaises],
+    [
+        ReduceRaises,
+        ReduceHoldsLock,
+        ReduceMisleads,
+        ReduceToText,
+        ReduceToName,
+        StateRaises,
+        StateRefused,
+        StateHoldsLock,
+    ],
 )
 def test_a_class_whose_own_pickling_fails_arrives_nevertheless(cls: type[TwoArguments]) -> None:
     for arrived in both_ways(cls(3, "reason")):
@@ -771,6 +821,19 @@ def test_a_broken_str_spoils_nothing_but_the_text() -> None:
     assert "in caught" in told(arrived)
 
 
+def test_a_traceback_that_cannot_be_shown_spoils_nothing_else() -> None:
+    class Number(int):
+        def __str__(self) -> str:
+            raise ZeroDivisionError("no number")
+
+        def __reduce__(self) -> Any:
+            return int, (3,)
+
+    arrived: Any = hop(caught(with_attributes(SyntaxError("bad"), lineno=Number(3))))
+    assert (type(arrived), arrived.msg, arrived.lineno) == (SyntaxError, "bad", 3)
+    assert "its traceback cannot be shown: no number" in told(arrived)
+
+
 @pytest.mark.parametrize("payload", [b"", b"garbage", stdlib_pickle.dumps([]), b"\x80\x05N."])
 def test_bytes_that_hold_no_failure_are_a_remote_error(payload: bytes) -> None:
     assert isinstance(codec.decode_failure(payload), RemoteError)
@@ -806,6 +869,12 @@ def test_a_local_class_is_found_in_a_forked_child() -> None:
 
 def test_a_local_class_is_found_below_a_base_of_the_users_own() -> None:
     cls = local_class(TwoArguments)
+    assert type(hop(cls(3, "r"))) is cls
+
+
+def test_a_local_class_is_found_below_another_local_class() -> None:
+    cls = local_class(local_class(EOFError))
+    cls.__qualname__ += "Below"
     assert type(hop(cls(3, "r"))) is cls
 
 

@@ -38,6 +38,7 @@ from ._rebuild import (
     Names,
     decode,
     fill,
+    fill_by_setstate,
     make,
     own_notes,
     provides,
@@ -59,6 +60,7 @@ MAX_KNOWN = 512
 _OURS = (os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep, "<pipeproxy")
 #: What is carried otherwise, and the object that every AttributeError would drag along.
 _NOT_FIELDS = frozenset({*vars(BaseException), "__weakref__", "obj"})
+_OWN_PICKLING = ("__reduce__", "__reduce_ex__", "__getstate__", "__setstate__")
 _GROUP: Any = getattr(builtins, "BaseExceptionGroup", ())  # Python 3.10 has none
 #: By id of code, which is kept alive so that the id stays its own, and instruction.
 _known_entries: dict[tuple[int, int], tuple[CodeType, str]] = {}
@@ -105,7 +107,7 @@ class ValuePickler(Pickler):
             return _reduce(exc)
         if id(exc) in active or len(active) >= MAX_NESTED:
             return RemoteError, (type_name(_names(type(exc))), safe_str(exc))
-        if careful or _has_own_reduce(type(exc)) or _is_linked(exc):
+        if careful or _pickles_itself(type(exc)) or _is_linked(exc):
             return decode, (encode(exc, None, self.refer, active),)
         return _reduce(exc)
 
@@ -199,11 +201,11 @@ def _forms(
     """Pickles of `exc`, best first, and what is missing in the last of them, and why."""
     forms: list[bytes] = []
     careful = _Task(careful=True, active=active)
-    if _has_own_reduce(type(exc)):
+    if _pickles_itself(type(exc)):
         try:
             forms.append(write(Reduced(_own_reduce(exc)), refer, careful))
         except Exception:
-            pass  # a broken __reduce__ is as good as none
+            pass  # a broken method is as good as none
     try:
         forms.append(write(exc, refer, _Task(False, active, id(exc))))
     except Exception:
@@ -226,11 +228,7 @@ def _forms(
     made_of = _made_of(exc)
     names, args, fields, state = _contents(exc)
     if travels("args", (args, made_of)):
-        if type(state) is not dict and not travels("the state", state):
-            state = exc.__dict__
-        if type(state) is dict:
-            state = those_that_travel(state)
-        contents = names, args, those_that_travel(fields), state
+        contents = names, args, those_that_travel(fields), those_that_travel(state)
         forms.append(write(Reduced((make, made_of, contents, None, None, fill)), refer, careful))
     return forms, left_out
 
@@ -246,7 +244,7 @@ def _made_of(exc: BaseException) -> tuple[Names, str, tuple[Any, ...]]:
 
 
 def _contents(exc: BaseException) -> Contents:
-    return _names(type(exc)), ARGS.__get__(exc), _fields(exc), _state(exc)
+    return _names(type(exc)), ARGS.__get__(exc), _fields(exc), exc.__dict__
 
 
 def _is_linked(exc: BaseException) -> bool:
@@ -276,25 +274,21 @@ def _fields(exc: BaseException) -> dict[str, Any]:
     return fields
 
 
-def _state(exc: BaseException) -> Any:
-    if provides(type(exc), "__getstate__"):
-        try:
-            state = exc.__getstate__()  # type: ignore[attr-defined,unused-ignore]
-        except Exception:
-            return exc.__dict__
-        if type(state) is dict or provides(type(exc), "__setstate__"):
-            return state
-    return exc.__dict__
-
-
-def _has_own_reduce(cls: type) -> bool:
-    own = provides(cls, "__reduce__") or provides(cls, "__reduce_ex__")
-    return own or cls in copyreg.dispatch_table
+def _pickles_itself(cls: type) -> bool:
+    return cls in copyreg.dispatch_table or any(provides(cls, name) for name in _OWN_PICKLING)
 
 
 def _own_reduce(exc: BaseException) -> Any:
-    registered = copyreg.dispatch_table.get(type(exc))
-    return exc.__reduce_ex__(5) if registered is None else registered(exc)
+    """What the class of `exc` itself has to say about how to pickle it."""
+    cls = type(exc)
+    if cls in copyreg.dispatch_table:
+        return copyreg.dispatch_table[cls](exc)
+    if provides(cls, "__reduce__") or provides(cls, "__reduce_ex__"):
+        return exc.__reduce_ex__(5)
+    names, args, fields, state = _contents(exc)
+    if provides(cls, "__getstate__"):
+        state = exc.__getstate__()  # type: ignore[attr-defined,unused-ignore]
+    return make, _made_of(exc), (names, args, fields, state), None, None, fill_by_setstate
 
 
 def _text(exc: BaseException, where: str) -> str:

@@ -81,11 +81,10 @@ def make(names: Names, message: str, group: tuple[Any, ...]) -> BaseException:
     for base in cls.__mro__:
         if type(vars(base).get("__new__")) is types.BuiltinFunctionType:
             try:
-                exc = base.__new__(cls, *group)
+                exc: BaseException = base.__new__(cls, *group)
             except TypeError:
                 continue  # of two C bases only one can make instances, not always the first
-            if isinstance(exc, BaseException):
-                return exc
+            return exc
     raise TypeError(f"{type_name(names)} cannot be made without its own __new__")
 
 
@@ -106,14 +105,14 @@ def fill(exc: BaseException, contents: Contents) -> None:
         for name in fields.keys() & vars(base).keys():
             if isinstance(vars(base)[name], FIELD_TYPES):
                 _set_field(exc, vars(base)[name], fields[name])
-    if provides(type(exc), "__setstate__"):
-        try:
-            exc.__setstate__(state)  # type: ignore[attr-defined,unused-ignore]
-            return
-        except Exception:
-            if type(state) is not dict:
-                raise
     exc.__dict__.update(state)
+
+
+def fill_by_setstate(exc: BaseException, contents: Contents) -> None:
+    """As `fill`, but what the class makes of its state is left to it."""
+    names, args, fields, state = contents
+    fill(exc, (names, args, fields, {}))
+    exc.__setstate__(state)
 
 
 def _set_field(exc: BaseException, descriptor: Any, value: object) -> None:

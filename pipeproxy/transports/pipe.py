@@ -149,20 +149,19 @@ class Waiter:
 
     def wait(self, timeout: float | None) -> list[tuple[int, int]]:
         """Return what is ready, after at most `timeout` seconds (None: without end)."""
-        if self._spin and timeout != 0:
-            if self._skip:
-                self._skip -= 1
-            else:
-                ready = self.spin()
-                if ready:
-                    return ready
+        if self._skip:
+            self._skip -= 1
+        elif self._spin and timeout != 0:
+            ready = self._look()
+            if ready:
+                return ready
         return self.sleep(timeout)
 
     def sleep(self, timeout: float | None) -> list[tuple[int, int]]:
         """As `wait`, without spinning."""
         return self._poll(None if timeout is None else timeout * self._ticks)
 
-    def spin(self) -> list[tuple[int, int]]:
+    def _look(self) -> list[tuple[int, int]]:
         """Look again and again for what is ready; nothing if that took too long."""
         poll, limit = self._poll, monotonic() + self._spin
         while True:
