@@ -27,6 +27,23 @@ def passed() -> CallTimeout:
     )
 
 
+#: The longest wait, in seconds, that the system can be asked for: its clock counts milliseconds.
+LONGEST = 2e6
+
+
+def check_wait(seconds: float, what: str) -> None:
+    """Pass if this is a time that can be waited for.
+
+    Raises:
+        ValueError: it is negative, no number, or too long; the text names `what`.
+    """
+    if not 0 <= seconds <= LONGEST:
+        raise ValueError(
+            f"{what} is a number of seconds up to {LONGEST:.0f} (23 days), not {seconds!r}; for no "
+            f"limit at all, leave it out"
+        )
+
+
 class timeout:  # noqa: N801 - reads as the verb that it is: ``with timeout(0.5):``
     """Give the calls inside a block at most this many seconds, all of them together.
 
@@ -36,17 +53,18 @@ class timeout:  # noqa: N801 - reads as the verb that it is: ``with timeout(0.5)
     an ordinary call of the object itself.
 
     Args:
-        seconds: any number above 0.
+        seconds: any number above 0, up to 2,000,000 (23 days).
 
     Raises:
-        ValueError: `seconds` is not above 0.
+        ValueError: `seconds` is none of these.
     """
 
     __slots__ = ("_seconds", "_tokens")
 
     def __init__(self, seconds: float, /) -> None:
-        if not seconds > 0:
-            raise ValueError(f"a timeout is a number of seconds above 0, not {seconds!r}")
+        check_wait(seconds, "a timeout")
+        if seconds == 0:
+            raise ValueError("a timeout of 0 s would fail every call: leave the call out")
         self._seconds = seconds
         self._tokens: list[Token[float | None]] = []
 

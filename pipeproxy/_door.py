@@ -24,7 +24,10 @@ import socket
 import stat
 import struct
 import sys
-from typing import Any, Final, Literal, NamedTuple
+from functools import partial
+from itertools import chain, compress, tee
+from operator import itemgetter
+from typing import Final, NamedTuple
 
 from . import _descriptors
 from ._descriptors import Descriptor
@@ -40,6 +43,9 @@ _PROOF_SIZE = 16
 _KNOCK_SIZE = _body.size + _PROOF_SIZE
 _NUMBER_SIZE = array.array("i").itemsize
 _credentials = struct.Struct("3i")  # pid, uid, gid
+_RIGHTS = (socket.SOL_SOCKET, socket.SCM_RIGHTS)
+_CREDENTIALS = (socket.SOL_SOCKET, getattr(socket, "SCM_CREDENTIALS", -1))
+_ROOM = socket.CMSG_SPACE(3 * _NUMBER_SIZE) + socket.CMSG_SPACE(_credentials.size)
 _CLOEXEC = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
 
 
@@ -88,8 +94,7 @@ def _same(one: bytes, other: bytes | memoryview) -> bool:
 class _Socket(socket.socket):
     """A socket that closes itself when it is forgotten, without a ResourceWarning."""
 
-    def __del__(self) -> None:
-        self.close()
+    __del__ = socket.SocketType.close  # in C, as that of a `Descriptor`
 
 
 class Door:
@@ -113,7 +118,6 @@ class Door:
             self._address = _Socket(socket.AF_UNIX, socket.SOCK_DGRAM)
             self._address.setblocking(False)
             self.address = self._bind()
-        self._inbox: list[Any] = []
 
     def _bind(self) -> bytes:
         if ABSTRACT:
@@ -151,24 +155,29 @@ class Door:
 
     def _receive(self, end: socket.socket) -> tuple[bytes, list[Descriptor], int | None] | None:
         """Take one datagram: its bytes, its descriptors and its sender's user."""
-        room = socket.CMSG_SPACE(3 * _NUMBER_SIZE) + socket.CMSG_SPACE(_credentials.size)
         ends: list[Descriptor] = []
-        user = None
         with _descriptors.lock:
-            self._inbox.clear()
+            # From the kernel into `ends` in one C call, so that no descriptor can be lost.
+            sizes = (_KNOCK_SIZE + 1,), (_ROOM,), (_CLOEXEC,)
+            messages, again = tee(map(end.recvmsg, *sizes))
+            parts, kinds = tee(chain.from_iterable(map(itemgetter(1), messages)))
+            is_rights = map(_RIGHTS.__eq__, map(itemgetter(0, 1), kinds))
+            rights = compress(map(itemgetter(2), parts), is_rights)
+            numbers = chain.from_iterable(map(partial(array.array, "i"), rights))
             try:
-                # One C call from the kernel into the list, so that no descriptor can be lost.
-                self._inbox.extend(map(end.recvmsg, (_KNOCK_SIZE + 1,), (room,), (_CLOEXEC,)))
+                _descriptors.adopt(ends, numbers, ("wb", "rb", "rb"))
             except (BlockingIOError, ConnectionError):
                 return None
-            data, ancillary = self._inbox[0][:2]
+            except IsADirectoryError:
+                pass  # it is closed below, with all that is too many
+            data, ancillary = next(again)[:2]
+            kept = {end.fileno() for end in ends}
+            user = None
             for level, kind, content in ancillary:
-                if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
-                    whole = len(content) - len(content) % _NUMBER_SIZE
-                    numbers = array.array("i", content[:whole])
-                    modes: tuple[Literal["rb", "wb"], ...] = ("wb", "rb", "rb")
-                    _descriptors.adopt(ends, None, numbers, modes)
-                elif level == socket.SOL_SOCKET and kind == getattr(socket, "SCM_CREDENTIALS", -1):
+                if (level, kind) == _RIGHTS:
+                    for number in set(array.array("i", content)) - kept:
+                        os.close(number)
+                elif (level, kind) == _CREDENTIALS:
                     user = _credentials.unpack(content)[1]
         return data, ends, user
 

@@ -67,9 +67,9 @@ def descriptor() -> Descriptor:
     with _descriptors.lock:
         if not life:
             if PIDFDS:
-                _descriptors.adopt(life, os.pidfd_open, (os.getpid(),), ("rb",))
+                _descriptors.adopt(life, map(os.pidfd_open, (os.getpid(),)), ("rb",))
             else:
-                _descriptors.adopt(life, None, os.pipe(), ("rb", "wb"))
+                _descriptors.adopt(life, _descriptors.pipes(1), ("rb", "wb"))
         return life[0]
 
 
@@ -83,7 +83,7 @@ def watch(pid: int) -> Descriptor | None:
         return None
     found: list[Descriptor] = []
     with _descriptors.lock:
-        _descriptors.adopt(found, os.pidfd_open, (pid,), ("rb",))
+        _descriptors.adopt(found, map(os.pidfd_open, (pid,)), ("rb",))
     return found[0]
 
 

@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from . import _life
+from ._deadline import check_wait
 from ._door import Door, Route
 from ._home import Home
 from ._objects import Objects
@@ -46,14 +47,13 @@ class Listener(Generic[T]):
             comes next before they sleep; None for the default of 50 µs, 0 to sleep at once.
 
     Raises:
-        ValueError: `spin` is negative.
+        ValueError: `spin` is negative or no number.
         OSError: the process is out of descriptors.
     """
 
     def __init__(self, *, spin: float | None = None) -> None:
         spin = SPIN if spin is None else spin
-        if not spin >= 0:
-            raise ValueError(f"spin is a number of seconds from 0 on, not {spin!r}")
+        check_wait(spin, "spin")
         identity, secret = os.urandom(16), os.urandom(16)
         self._life = _life.descriptor()  # now, as forked children inherit it
         self._door = Door(identity, secret)
@@ -97,8 +97,10 @@ class Listener(Generic[T]):
         Raises:
             ListenerClosed: this listener is closed.
             RuntimeError: another thread serves it, or it is called by a method that it serves.
+            ValueError: `timeout` is negative, or longer than 2,000,000 s.
         """
         self._home.check_open()
+        check_wait(timeout, "timeout")
         with self._in_turn(), Deferred(self._door.wake):
             return self._poll_until(monotonic() + timeout)
 

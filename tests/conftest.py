@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 from collections.abc import Iterator
+from multiprocessing import forkserver, resource_tracker
+from multiprocessing.context import BaseContext
 
 import pytest
+from hypothesis import settings
+
+from .support import open_descriptors
 
 # OpenBLAS would start threads when NumPy is imported, and forked children lose them.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+# An example that is slow on a busy machine is no failure.
+settings.register_profile("unhurried", deadline=None)
+settings.load_profile("unhurried")
 
 #: Seconds that a child may take to end when its test is over.
 LEAVE = 10.0
@@ -29,3 +39,22 @@ def _no_child_left_behind() -> Iterator[None]:
         child.join()
     if stuck:
         pytest.fail(f"left running: {', '.join(child.name for child in stuck)}")
+
+
+@pytest.fixture(params=multiprocessing.get_all_start_methods())
+def context(request: pytest.FixtureRequest) -> BaseContext:
+    """Every way to start a process."""
+    return multiprocessing.get_context(request.param)
+
+
+@pytest.fixture
+def descriptors_kept() -> Iterator[None]:
+    """Fail a test after which more or other descriptors are open than before."""
+    # The helpers of multiprocessing start at their first use, and stay.
+    resource_tracker.ensure_running()
+    forkserver.ensure_running()
+    gc.collect()
+    before = open_descriptors()
+    yield
+    gc.collect()
+    assert open_descriptors() == before

@@ -39,9 +39,8 @@ def signatures(draw: st.DrawFn) -> inspect.Signature:
         optional |= has_default
         default = f"default of {names[-1]}" if has_default else inspect.Parameter.empty
         parameters.append(inspect.Parameter(names.pop(), kind, default=default))
-    for kind in [REST, KEYWORDS]:
-        if names and draw(st.booleans()):
-            parameters.append(inspect.Parameter(names.pop(), kind))
+    gathering = [kind for kind in [REST, KEYWORDS] if draw(st.booleans())]
+    parameters += [inspect.Parameter(n, kind) for n, kind in zip(names, gathering, strict=False)]
     return inspect.Signature(sorted(parameters, key=lambda p: p.kind))
 
 

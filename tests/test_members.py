@@ -6,7 +6,17 @@ import sys
 
 import pytest
 
-from pipeproxy._members import DELETE, FIRST_METHOD, FORWARDED, GET, SET, Members, is_special
+from pipeproxy._members import (
+    DELETE,
+    FIRST_METHOD,
+    FORWARDED,
+    GET,
+    SET,
+    Members,
+    is_special,
+    name_of,
+    parameters_of,
+)
 from pipeproxy.errors import NotExposed
 
 
@@ -99,3 +109,24 @@ def test_special_names_are_told_by_their_form(name):
 @pytest.mark.parametrize("name", ["__", "____", "__private", "_x_", "public__"])
 def test_other_names_are_not_special(name):
     assert not is_special(name)
+
+
+def test_members_are_named_to_people():
+    plain = members().plain
+    assert name_of(plain, FIRST_METHOD) == "Account.deposit"
+    assert name_of(plain, GET, ("balance",)) == "Account.balance"
+    assert name_of(plain, SET) == "Account's attributes"
+    assert name_of(plain, 99) == "Account's member 99"
+
+
+def test_positional_parameters_are_named():
+    parameters = (
+        ("a", 0, None, None),
+        ("b", 1, "2", None),
+        ("c", 2, None, None),
+        ("d", 3, "4", None),
+    )
+    plain = members(methods=(("m", parameters, None, None), ("n", None, None, None))).plain
+    assert parameters_of(plain, FIRST_METHOD) == ["a", "b"]
+    assert parameters_of(plain, FIRST_METHOD + 1) == []
+    assert parameters_of(plain, SET) == ["name", "value"]

@@ -289,12 +289,12 @@ def test_a_probe_for_a_name_is_answered_without_a_call(account, name):
         lambda p: pickle.dumps(p.deposit),
         lambda p: inspect.signature(p.deposit),
         lambda p: help(p.deposit),
-        lambda p: help(p),
+        help,
         lambda p: [hasattr(p, "__len__"), hasattr(p, "deposit"), p.deposit],
         lambda p: p.__class__,
         lambda p: p.__doc__,
         lambda p: p.__module__,
-        lambda p: np.array(p),
+        np.array,
         lambda p: np.array([p, p]),
         lambda p: np.asarray(p, dtype=object),
         gc.get_referents,
@@ -640,7 +640,7 @@ def test_a_shared_list_is_used_as_a_list():
     assert numbers[-1] == 7
     assert 9 in numbers
     assert 4 not in numbers
-    assert numbers + [1] == [9, 2, 5, 7, 1]
+    assert operator.add(numbers, [1]) == [9, 2, 5, 7, 1]
     assert list(reversed(numbers)) == [7, 5, 2, 9]
     assert list(numbers) == sorted(numbers, key=[9, 2, 5, 7].index)
     assert operator.length_hint(numbers) == len(numbers) == 4

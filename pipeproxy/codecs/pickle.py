@@ -188,7 +188,7 @@ def _explained(
     subject: str, value: object, error: BaseException, where: str, refer: Refer | None
 ) -> CodecError:
     path = ""
-    if not isinstance(error, (RecursionError, MemoryError)):
+    if not isinstance(error, (RecursionError, MemoryError, CodecError)):  # no one part's fault
         path, value, error = _culprit(value, error, refer)
     explained = _refused(f"{subject}{path} of {where}", value, error)
     explained.__cause__ = error

@@ -1,7 +1,8 @@
 """The pipe transport: the only room that reads, writes and waits.
 
-A `Pipe` is one end of two one-way `multiprocessing.Pipe`s, one each way: pipes wake a reader in
-half the time that a socket pair takes. It is used through its descriptors, never blocking.
+A `Pipe` is one end of two one-way pipes as `multiprocessing.Pipe(duplex=False)` makes them, one
+each way: they wake a reader in half the time that a socket pair takes. It is used through its
+descriptors, never blocking.
 
 A `Waiter` waits for descriptors. Two processes on two cores that both sleep in the kernel take
 40 to 60 µs for a round trip, most of it spent in waking a core; looking again and again for a
@@ -14,7 +15,6 @@ calls a second, where sleeping gives 14,000 and this rule 23,000 and more.
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import select
 import sys
@@ -78,12 +78,7 @@ def open_pair() -> tuple[Pipe, Pipe]:
     """
     ends: list[Descriptor] = []
     with _descriptors.lock:
-        request = multiprocessing.Pipe(duplex=False)
-        reply = multiprocessing.Pipe(duplex=False)
-        numbers = [end.fileno() for end in (*reply, *request)]
-        _descriptors.adopt(ends, os.dup, numbers, ("rb", "wb", "rb", "wb"))
-        for connection in (*reply, *request):
-            connection.close()
+        _descriptors.adopt(ends, _descriptors.pipes(2), ("rb", "wb", "rb", "wb"))
         _descriptors.blocking_off(ends)
         reply_reader, reply_writer, request_reader, request_writer = ends
         return Pipe(reply_reader, request_writer), Pipe(request_reader, reply_writer)

@@ -1,0 +1,115 @@
+"""What tests of processes, descriptors and signals have in common."""
+
+from __future__ import annotations
+
+import gc
+import os
+import select
+import signal
+import sys
+import traceback
+from collections.abc import Callable
+from random import Random
+from typing import Any, NoReturn
+
+#: Seconds within which whatever a test waits for has happened, even on a busy machine.
+PATIENCE = 30.0
+
+
+def open_descriptors() -> dict[int, tuple[int, int]]:
+    """Return what this process has open: the device and inode by descriptor."""
+    found = {}
+    for name in os.listdir("/dev/fd"):
+        try:
+            status = os.fstat(int(name))
+        except OSError:
+            continue  # it was that of the listing
+        found[int(name)] = (status.st_dev, status.st_ino)
+    return found
+
+
+def is_readable(descriptor: int, seconds: float = PATIENCE) -> bool:
+    """Wait until a descriptor is readable or at its end; return False if it never is."""
+    poller = select.poll()
+    poller.register(descriptor, select.POLLIN)
+    return bool(poller.poll(seconds * 1000))
+
+
+def in_fork(test: Callable[[], object]) -> None:
+    """Run `test` in a forked child; what it raises there fails the test here."""
+    reader, writer = os.pipe()
+    pid = os.fork()
+    if not pid:
+        _be_child(test, writer)
+    os.close(writer)
+    try:
+        if not is_readable(reader):
+            os.kill(pid, signal.SIGKILL)
+        said = os.read(reader, 1 << 16).decode()
+    finally:
+        os.close(reader)
+        status = os.waitpid(pid, 0)[1]
+    assert (status, said) == (0, "fine"), f"in the child, which ended with {status}:\n{said}"
+
+
+def _be_child(test: Callable[[], object], writer: int) -> NoReturn:
+    said = "fine"
+    try:
+        test()
+    except BaseException:
+        said = traceback.format_exc()
+    finally:
+        sys.stdout.flush()
+        os.write(writer, said.encode()[:60_000])
+        os._exit(0)
+
+
+class Interrupted(Exception):
+    """What the signal handler of `interrupt` raises."""
+
+
+def interrupt(
+    action: Callable[[], object],
+    *,
+    rounds: int,
+    prepare: Callable[[], object] = lambda: None,
+    longest: float = 200e-6,
+) -> int:
+    """Run `action` many times while a signal handler raises, once at most, at a random moment.
+
+    Call it `in_fork`: the timer of the test process belongs to pytest-timeout.
+
+    Args:
+        action: what is interrupted; whatever it returns is dropped.
+        rounds: how often.
+        prepare: called before each round, never interrupted.
+        longest: seconds within which the handler raises.
+
+    Returns:
+        How often the handler raised before the action was over.
+
+    Raises:
+        AssertionError: the exception of the handler was swallowed.
+    """
+    random = Random(20)
+    swallowed: list[Any] = []
+    sys.unraisablehook = lambda unraisable: swallowed.append(repr(unraisable.object))
+    signal.signal(signal.SIGALRM, _raise)
+    raised = 0
+    for _ in range(rounds):
+        prepare()
+        try:
+            try:
+                signal.setitimer(signal.ITIMER_REAL, random.uniform(1e-6, longest))
+                action()
+            finally:
+                signal.setitimer(signal.ITIMER_REAL, 0)
+        except Interrupted:
+            raised += 1
+    gc.collect()
+    assert not swallowed, f"swallowed {len(swallowed)} times, first in {swallowed[0]}"
+    return raised
+
+
+def _raise(number: int, frame: object) -> NoReturn:
+    raise Interrupted

@@ -1,0 +1,274 @@
+"""The wire: whatever the portions in which bytes arrive, they are the same frames or an error."""
+
+from __future__ import annotations
+
+import re
+import tracemalloc
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from pipeproxy._wire import (
+    CALL,
+    FAILURE,
+    FAREWELL,
+    FROM_CLIENT,
+    FROM_OWNER,
+    HEADER_SIZE,
+    HELLO,
+    LIMIT,
+    RELEASE,
+    RESULT,
+    Decoder,
+    Frame,
+    header,
+    pack_numbers,
+    unpack_numbers,
+)
+from pipeproxy.errors import CodecError, ProtocolError
+
+from .strategies import (
+    HEADER,
+    histories,
+    illegal_headers,
+    payloads,
+    pieces,
+    sides,
+    to_bytes,
+    u16,
+    u32,
+    u64,
+)
+
+CLIENT_SAYS: list[Frame] = [
+    (CALL, 1, 7, 3, b"payload"),
+    (RELEASE, 0, 0, 0, pack_numbers([1, 2**64 - 1])),
+    (CALL, 2, 7, 0, b""),
+    (CALL, 2**64 - 1, 2**64 - 1, 2**16 - 1, bytes(range(256))),
+]
+OWNER_SAYS: list[Frame] = [
+    (HELLO, 0, 0, 0, b"x" * 16),
+    (RESULT, 1, 0, 0, b""),
+    (FAILURE, 2, 0, 0, b"why"),
+    (FAREWELL, 0, 0, 0, b""),
+]
+both_sides = pytest.mark.parametrize(
+    ("legal", "history"),
+    [(FROM_CLIENT, CLIENT_SAYS), (FROM_OWNER, OWNER_SAYS)],
+    ids=["client", "owner"],
+)
+
+
+def stream(history: list[Frame]) -> bytes:
+    return b"".join(map(to_bytes, history))
+
+
+def feed_all(decoder: Decoder, portions: list[bytes]) -> list[Frame]:
+    return [frame for portion in portions for frame in decoder.feed(portion)]
+
+
+def illegal(legal: frozenset[int], data: bytes) -> bool:
+    try:
+        Decoder(legal).feed(data)
+    except ProtocolError:
+        return True
+    return False
+
+
+# Frames -------------------------------------------------------------------------------------------
+
+
+def test_a_header_is_laid_out_as_every_version_of_it_will_be() -> None:
+    assert HEADER_SIZE == 24
+    assert header(CALL, 0x01020304, 5, 6, 7) == bytes.fromhex(
+        "04030201 0500000000000000 0600000000000000 0700 0100"
+    )
+    assert (CALL, RELEASE, HELLO, RESULT, FAILURE, FAREWELL) == (1, 2, 16, 17, 18, 19)
+
+
+@given(st.data(), sides)
+def test_frames_survive_any_cuts_of_the_stream(data: st.DataObject, legal: frozenset[int]) -> None:
+    history = data.draw(histories(legal))
+    portions = data.draw(pieces(stream(history)))
+    decoder = Decoder(legal)
+    assert feed_all(decoder, portions) == history
+    assert decoder.missing == 0
+
+
+@both_sides
+def test_frames_survive_a_cut_at_every_byte(legal: frozenset[int], history: list[Frame]) -> None:
+    data = stream(history)
+    for cut in range(len(data) + 1):
+        assert feed_all(Decoder(legal), [data[:cut], data[cut:]]) == history
+
+
+@both_sides
+def test_frames_survive_byte_by_byte(legal: frozenset[int], history: list[Frame]) -> None:
+    assert feed_all(Decoder(legal), [bytes([byte]) for byte in stream(history)]) == history
+
+
+@both_sides
+def test_a_frame_is_handed_out_with_its_last_byte(
+    legal: frozenset[int], history: list[Frame]
+) -> None:
+    decoder = Decoder(legal)
+    for frame in history:
+        data = to_bytes(frame)
+        assert decoder.feed(data[:-1]) == []
+        assert decoder.feed(data[-1:]) == [frame]
+
+
+@given(st.data(), sides, st.binary(max_size=HEADER_SIZE - 1))
+def test_what_trails_the_last_whole_frame_waits_for_its_rest(
+    data: st.DataObject, legal: frozenset[int], start: bytes
+) -> None:
+    history = data.draw(histories(legal, max_size=3))
+    last = data.draw(histories(legal, max_size=2).map(stream))
+    whole, cut = stream(history), data.draw(st.integers(0, len(last)))
+    decoder = Decoder(legal)
+    given_out = feed_all(decoder, data.draw(pieces(whole + last[:cut])))
+    assert stream(given_out) == (whole + last)[: len(stream(given_out))]
+    assert given_out[: len(history)] == history
+    assert stream(given_out + decoder.feed(last[cut:])) == whole + last
+    assert decoder.feed(start) == []  # whatever it becomes, it is no frame yet
+    assert decoder.missing == (HEADER_SIZE - len(start) if start else 0)
+
+
+@given(st.data(), sides)
+def test_missing_is_what_the_frame_or_the_header_under_way_lacks(
+    data: st.DataObject, legal: frozenset[int]
+) -> None:
+    decoder = Decoder(legal)
+    frame = data.draw(histories(legal).filter(bool))[0]
+    whole = to_bytes(frame)
+    cut = data.draw(st.integers(1, len(whole) - 1))
+    for portion in data.draw(pieces(whole[:cut])):
+        decoder.feed(portion)
+    wanted = len(whole) if cut >= HEADER_SIZE else HEADER_SIZE
+    assert decoder.missing == wanted - cut
+    assert decoder.feed(whole[cut:]) == [frame]
+    assert decoder.missing == 0
+
+
+@given(payloads, payloads)
+def test_a_payload_stays_what_it_is_while_others_arrive(first: bytes, second: bytes) -> None:
+    decoder = Decoder(FROM_CLIENT)
+    data = stream([(CALL, 1, 1, 3, first), (CALL, 2, 1, 3, second)])
+    half = len(data) // 2
+    handed = decoder.feed(data[:half]) + decoder.feed(data[half:])
+    handed += decoder.feed(stream([(CALL, 3, 1, 3, b"z" * len(first))]))
+    assert [bytes(frame[4]) for frame in handed] == [first, second, b"z" * len(first)]
+
+
+@pytest.mark.parametrize("size", [2**16, 2**16 + 1, 2**22])
+def test_a_large_payload_that_came_whole_is_not_copied(size: int) -> None:
+    data = to_bytes((CALL, 1, 1, 3, bytes(size)))
+    tracemalloc.start()
+    try:
+        [(*_, payload)] = Decoder(FROM_CLIENT).feed(data)
+        copied = tracemalloc.get_traced_memory()[1] > size
+    finally:
+        tracemalloc.stop()
+    assert (len(payload), copied) == (size, size <= 2**16)
+
+
+# What is no frame ---------------------------------------------------------------------------------
+
+
+@both_sides
+def test_each_side_accepts_its_own_kinds_and_no_others(
+    legal: frozenset[int], history: list[Frame]
+) -> None:
+    accepted = {kind for kind in range(2**16) if not illegal(legal, HEADER.pack(0, 1, 1, 3, kind))}
+    assert accepted == legal == {frame[0] for frame in history}
+
+
+def test_no_kind_is_for_both_sides() -> None:
+    assert not FROM_CLIENT & FROM_OWNER
+
+
+@given(st.data(), sides)
+def test_a_history_is_heard_until_its_first_illegal_frame(
+    data: st.DataObject, legal: frozenset[int]
+) -> None:
+    history = data.draw(histories(legal, max_size=3))
+    wrong = data.draw(illegal_headers(legal))
+    decoder = Decoder(legal)
+    assert feed_all(decoder, data.draw(pieces(stream(history)))) == history
+    *before, last = data.draw(pieces(wrong).map(lambda portions: [p for p in portions if p]))
+    assert feed_all(decoder, before) == []
+    with pytest.raises(ProtocolError, match="is not legal here"):
+        decoder.feed(last + data.draw(st.binary(max_size=50)))
+
+
+@given(sides.flatmap(lambda legal: st.tuples(st.just(legal), illegal_headers(legal))))
+def test_an_illegal_frame_is_refused_by_its_header_alone(
+    case: tuple[frozenset[int], bytes],
+) -> None:
+    legal, wrong = case
+    decoder = Decoder(legal)
+    assert decoder.feed(wrong[:-1]) == []
+    with pytest.raises(ProtocolError, match=str(HEADER.unpack(wrong)[4])):
+        decoder.feed(wrong[-1:])
+
+
+@given(st.data(), sides)
+def test_garbage_is_an_error_or_frames_that_say_just_that(
+    data: st.DataObject, legal: frozenset[int]
+) -> None:
+    near_misses = st.builds(
+        HEADER.pack, st.integers(0, 40) | u32, u64, u64, u16, st.integers(0, 20)
+    )
+    garbage = b"".join(data.draw(st.lists(st.binary(max_size=60) | near_misses, max_size=8)))
+    decoder = Decoder(legal)
+    heard: list[Frame] = []
+    try:
+        for portion in data.draw(pieces(garbage)):
+            heard += decoder.feed(portion)
+    except ProtocolError:
+        rest = garbage[len(stream(heard)) :]
+        assert illegal(legal, rest)
+    else:
+        assert len(garbage) - len(stream(heard)) < HEADER_SIZE or decoder.missing > 0
+    assert garbage.startswith(stream(heard))
+    assert {frame[0] for frame in heard} <= legal
+
+
+@pytest.mark.parametrize("size", [LIMIT, LIMIT + 1, 2**32 - 1])
+def test_no_memory_is_taken_for_what_only_a_header_speaks_of(size: int) -> None:
+    decoder = Decoder(FROM_CLIENT)
+    tracemalloc.start()
+    try:
+        if size > LIMIT:
+            with pytest.raises(ProtocolError, match=str(size)):
+                decoder.feed(HEADER.pack(size, 1, 1, 3, CALL))
+        else:
+            assert decoder.feed(HEADER.pack(size, 1, 1, 3, CALL) + b"x") == []
+            assert decoder.missing == size - 1
+        assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    finally:
+        tracemalloc.stop()
+
+
+def test_what_the_other_side_would_refuse_cannot_be_sent() -> None:
+    assert not illegal(FROM_CLIENT, header(CALL, LIMIT))
+    with pytest.raises(CodecError, match=rf"^{LIMIT + 1} bytes are too many .* {LIMIT} can"):
+        header(CALL, LIMIT + 1)
+
+
+# Numbers ------------------------------------------------------------------------------------------
+
+
+@given(st.lists(u64))
+@example([0, 2**64 - 1])
+def test_numbers_survive_their_packing(numbers: list[int]) -> None:
+    packed = pack_numbers(numbers)
+    assert len(packed) == 8 * len(numbers)
+    assert unpack_numbers(packed) == unpack_numbers(memoryview(packed)) == numbers
+
+
+@given(st.binary().filter(lambda payload: len(payload) % 8))
+def test_numbers_that_are_cut_off_are_refused(payload: bytes) -> None:
+    with pytest.raises(ProtocolError, match=re.escape(f"{len(payload)} bytes is cut off")):
+        unpack_numbers(payload)
