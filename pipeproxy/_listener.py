@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import atexit
 import os
 import threading
 import weakref
 from functools import partial
+from multiprocessing.util import Finalize
 from time import monotonic
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -32,8 +32,6 @@ U = TypeVar("U")
 #: Seconds that the end of the program waits for a listener that is in the middle of a call.
 _AT_EXIT = 0.5
 
-_open: weakref.WeakSet[Listener[Any]] = weakref.WeakSet()
-
 
 class Listener(Generic[T]):
     """Answers for the objects that are shared on it: the owner's loop and all that it serves.
@@ -51,7 +49,8 @@ class Listener(Generic[T]):
         OSError: the process is out of descriptors.
     """
 
-    def __init__(self, *, spin: float | None = None) -> None:
+    # Only `share` says what T is: one that is made empty takes objects of any class.
+    def __init__(self: Listener[Any], *, spin: float | None = None) -> None:
         spin = SPIN if spin is None else spin
         check_wait(spin, "spin")
         identity, secret = os.urandom(16), os.urandom(16)
@@ -63,8 +62,10 @@ class Listener(Generic[T]):
         self._service = Service(self._route, self._door, self._objects, self._home.refer)
         self._turn = threading.RLock()
         self._poller: int | None = None
-        _open.add(self)
         _life.at_fork(self)
+        # Before multiprocessing waits, at the end of a process, for children that wait for this.
+        end = partial(_close_at_exit, weakref.ref(self))
+        self._at_exit = Finalize(self, end, exitpriority=100)
 
     def __repr__(self) -> str:
         state = "closed" if self._home.closed else f"{len(self._objects)} objects"
@@ -200,6 +201,7 @@ class Listener(Generic[T]):
         if self._route.pid != os.getpid():
             return  # a forked child, in which another thread of the parent's may hold the turn
         self._door.wake()
+        self._at_exit.cancel()
         if self._turn.acquire(timeout=patience):
             try:
                 self._service.close()
@@ -225,7 +227,6 @@ class Listener(Generic[T]):
 
     def forked(self) -> None:
         """In a forked child: what was at home is now reached through the inherited lobby."""
-        _open.discard(self)
         self._service.forked()
         if self._home.closed:
             return
@@ -298,12 +299,10 @@ class Background:
         self.stop()
 
 
-def _close_all() -> None:
-    for listener in list(_open):
+def _close_at_exit(reference: weakref.ref[Listener[Any]]) -> None:
+    listener = reference()
+    if listener is not None:
         listener._close(_AT_EXIT)
-
-
-atexit.register(_close_all)
 
 
 def share(obj: T, /, *, spin: float | None = None) -> tuple[T, Listener[T]]:

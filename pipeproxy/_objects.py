@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from itertools import count
 from typing import Any
 
 from ._channel import Channel
@@ -98,7 +99,7 @@ class Objects:
         self.clients: dict[bytes, Client] = {}
         self._by_number: dict[int, Shared] = {}
         self._by_identity: dict[int, Shared] = {}
-        self._next = 1
+        self._numbers = count(1)
 
     def __iter__(self) -> Iterator[Shared]:
         return iter(list(self._by_number.values()))
@@ -124,12 +125,14 @@ class Objects:
 
     def add(self, target: Any, members: Members, holder: Client | None = None) -> Shared:
         """Share an object: for good, or for as long as one client holds it."""
-        number, self._next = self._next, self._next + 1
-        shared = Shared(number, target, members)
-        self._by_identity[id(target)] = shared
-        self._by_number[number] = shared
+        shared = Shared(next(self._numbers), target, members)
+        # Another thread may share the same object just now: an object has one section.
+        first = self._by_identity.setdefault(id(target), shared)
+        if first is not shared:
+            return first
+        self._by_number[shared.number] = shared
         if holder is not None:
-            holder.held.add(number)
+            holder.held.add(shared.number)
         return shared
 
     def release(self, holder: Client, numbers: list[int]) -> None:

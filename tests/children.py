@@ -11,6 +11,7 @@ import sys
 import traceback
 from collections.abc import Callable
 from multiprocessing.connection import Connection, wait
+from multiprocessing.context import BaseContext
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -20,22 +21,26 @@ from pipeproxy import Listener
 from .support import PATIENCE
 
 ROOT = Path(__file__).parent.parent
-METHODS = ("fork", "spawn", "forkserver")
 
 
 class Child:
     """A process that runs one function after another and reports what came of each.
 
     Args:
-        method: how the process is started.
+        context: how the process is started, or the name of that.
         function, args: what it runs first; given to the process itself, so that a forked child
             inherits them and no pickle is made.
     """
 
-    def __init__(self, method: str, function: Callable[..., Any] | None = None, *args: Any) -> None:
-        context: Any = multiprocessing.get_context(method)
-        self._control, theirs = context.Pipe()
-        self.process = context.Process(target=_work, args=(theirs, function, args))
+    def __init__(
+        self,
+        context: BaseContext | str,
+        function: Callable[..., Any] | None = None,
+        *args: Any,
+    ) -> None:
+        made: Any = multiprocessing.get_context(context) if isinstance(context, str) else context
+        self._control, theirs = made.Pipe()
+        self.process = made.Process(target=_work, args=(theirs, function, args))
         self.process.start()
         theirs.close()
 
@@ -98,9 +103,14 @@ def _report(control: Connection, function: Callable[..., Any], args: Any) -> Non
         control.send((False, traceback.format_exc()))
 
 
-def run(method: str, listener: Listener[Any], function: Callable[..., Any], *args: Any) -> Any:
+def run(
+    context: BaseContext | str,
+    listener: Listener[Any],
+    function: Callable[..., Any],
+    *args: Any,
+) -> Any:
     """Run a function in a new process, serve it meanwhile and return what it returned."""
-    with Child(method, function, *args) as child:
+    with Child(context, function, *args) as child:
         return child.result(listener)
 
 

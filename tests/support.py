@@ -35,12 +35,28 @@ def is_readable(descriptor: int, seconds: float = PATIENCE) -> bool:
     return bool(poller.poll(seconds * 1000))
 
 
+def fork(function: Callable[[], object]) -> int:
+    """Run `function` in a forked child and return its pid; the child exits with 1 if that raises.
+
+    Nothing of the test run happens in the child: no teardown, no flush of what pytest captured.
+    """
+    pid = os.fork()
+    if pid:
+        return pid
+    status = 1
+    try:
+        function()
+        status = 0
+    except BaseException:
+        os.write(2, traceback.format_exc().encode())
+    finally:
+        os._exit(status)
+
+
 def in_fork(test: Callable[[], object]) -> None:
     """Run `test` in a forked child; what it raises there fails the test here."""
     reader, writer = os.pipe()
-    pid = os.fork()
-    if not pid:
-        _be_child(test, writer)
+    pid = fork(lambda: os.write(writer, _outcome_of(test)))
     os.close(writer)
     try:
         if not is_readable(reader):
@@ -52,16 +68,12 @@ def in_fork(test: Callable[[], object]) -> None:
     assert (status, said) == (0, "fine"), f"in the child, which ended with {status}:\n{said}"
 
 
-def _be_child(test: Callable[[], object], writer: int) -> NoReturn:
-    said = "fine"
+def _outcome_of(test: Callable[[], object]) -> bytes:
     try:
         test()
     except BaseException:
-        said = traceback.format_exc()
-    finally:
-        sys.stdout.flush()
-        os.write(writer, said.encode()[:60_000])
-        os._exit(0)
+        return traceback.format_exc().encode()[-60_000:]
+    return b"fine"
 
 
 class Interrupted(Exception):

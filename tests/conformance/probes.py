@@ -223,7 +223,7 @@ def generics(b):
 @probe(lambda: Point(3, tags=["a"]))
 def a_dataclass(p):
     p.x = -4
-    copied = p.tags
+    copied = list(p.tags)
     copied.append("b")
     return p.x, p.y, p.norm(), len(copied), p == Point(-4, 2, ["a"]), p != Point(0)
 
