@@ -37,8 +37,8 @@ VERSION: Final = 1
 
 ABSTRACT = sys.platform == "linux"
 
-#: version, listener, process token, nonce; then the proof
-_body = struct.Struct("<H16s16s16s")
+#: version, count of descriptors, listener, process token, nonce; then the proof
+_body = struct.Struct("<HH16s16s16s")
 _PROOF_SIZE = 16
 _KNOCK_SIZE = _body.size + _PROOF_SIZE
 _NUMBER_SIZE = array.array("i").itemsize
@@ -187,12 +187,14 @@ class Door:
         """Return the knock that these are, or None for what deserves no answer."""
         if len(data) != _KNOCK_SIZE or len(ends) < 2 or (check_user and user != os.getuid()):
             return None
-        version, listener, token, nonce = _body.unpack_from(data)
+        version, count, listener, token, nonce = _body.unpack_from(data)
         proof = prove(self._secret, data[: _body.size])
         if not _same(proof, data[_body.size :]):
             return None
-        if version != VERSION or listener != self._listener:
+        if (version, listener) != (VERSION, self._listener):
             return None
+        if len(ends) != count:
+            return None  # this process is out of descriptors, and the system left some out
         writer, reader, *life = ends
         if not (_is_pipe(writer, os.O_WRONLY) and _is_pipe(reader, os.O_RDONLY)):
             return None
@@ -258,7 +260,7 @@ def knock(
     Raises:
         ConnectionError, OSError: nobody answers there any more.
     """
-    body = _body.pack(VERSION, route.listener, token, nonce)
+    body = _body.pack(VERSION, len(descriptors), route.listener, token, nonce)
     data = body + prove(route.secret, body)
     rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))
     try:

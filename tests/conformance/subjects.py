@@ -391,6 +391,16 @@ class Broken(Exception):
         self.code = code
 
 
+def _make_local() -> type[LookupError]:
+    class Local(LookupError):
+        pass
+
+    return Local
+
+
+Local = _make_local()
+
+
 class Failing:
     """Raises whatever there is to raise."""
 
@@ -408,10 +418,13 @@ class Failing:
         raise Broken("the door", code=7)
 
     def local(self) -> None:
-        class Local(LookupError):
+        raise Local("here")
+
+    def fresh(self) -> None:
+        class Fresh(LookupError):
             pass
 
-        raise Local("here")
+        raise Fresh("now")
 
     def chained(self) -> None:
         try:
