@@ -6,7 +6,6 @@ import os
 import threading
 import weakref
 from functools import partial
-from multiprocessing.util import Finalize
 from time import monotonic
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -63,6 +62,8 @@ class Listener(Generic[T]):
         self._turn = threading.RLock()
         self._poller: int | None = None
         _life.at_fork(self)
+        from multiprocessing.util import Finalize  # here, as only owners pay for it
+
         # Before multiprocessing waits, at the end of a process, for children that wait for this.
         end = partial(_close_at_exit, weakref.ref(self))
         self._at_exit = Finalize(self, end, exitpriority=100)

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import pickle
 import signal
 from collections.abc import Callable
 from contextvars import ContextVar, Token
-from multiprocessing.connection import Connection, wait
-from multiprocessing.context import BaseContext
-from multiprocessing.process import BaseProcess, current_process
-from multiprocessing.util import Finalize
 from types import TracebackType
-from typing import Any, Final, ParamSpec, TypeVar, final
+from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar, final
 
 from . import _deadline, _life
 from ._listener import Listener
 from .codecs import pickle as codec
 from .errors import OwnerDied
+
+if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
+    from multiprocessing.context import BaseContext
+    from multiprocessing.process import BaseProcess
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -67,6 +67,8 @@ class Host:
         self.process = process
         self._control = control
         self._name = name
+        from multiprocessing.util import Finalize
+
         assert process.pid is not None
         _life.obituaries[process.pid] = self._obituary
         # Before multiprocessing waits, at the end of the program, for all that still run.
@@ -116,7 +118,9 @@ def spawn(cls: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> tuple[T,
         CallTimeout: the deadline of `timeout` passed; the process was killed.
         BaseException: whatever `cls` raised there.
     """
-    if current_process().daemon:
+    import multiprocessing  # here, as a client that spawns nothing need not pay for it
+
+    if multiprocessing.current_process().daemon:
         raise RuntimeError(
             "spawn() starts a process, which a daemonic process (as a worker of "
             "multiprocessing.Pool is) may not do: use concurrent.futures.ProcessPoolExecutor for "
@@ -142,6 +146,8 @@ def spawn(cls: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> tuple[T,
 
 def _first_word(process: BaseProcess, control: Connection, name: str) -> Any:
     """Return the proxy that a new host sends, or raise what happened instead."""
+    from multiprocessing.connection import wait
+
     ready = wait([control, process.sentinel], _deadline.left(_deadline.current()))
     if not ready:
         raise _deadline.passed()
