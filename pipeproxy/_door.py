@@ -43,6 +43,8 @@ _PROOF_SIZE = 16
 _KNOCK_SIZE = _body.size + _PROOF_SIZE
 _NUMBER_SIZE = array.array("i").itemsize
 _credentials = struct.Struct("3i")  # pid, uid, gid
+#: Bytes of a temporary directory's path beyond which the door's would be no socket's any more.
+_LONGEST_DIRECTORY = 70
 _RIGHTS = (socket.SOL_SOCKET, socket.SCM_RIGHTS)
 _CREDENTIALS = (socket.SOL_SOCKET, getattr(socket, "SCM_CREDENTIALS", -1))
 _ROOM = socket.CMSG_SPACE(3 * _NUMBER_SIZE) + socket.CMSG_SPACE(_credentials.size)
@@ -125,11 +127,13 @@ class Door:
             self._address.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
             name = b"\0pipeproxy-" + os.urandom(16).hex().encode()
         else:
-            import tempfile
-
-            self._directory = tempfile.mkdtemp(prefix="pipeproxy-")
+            self._directory = _directory()
             name = os.fsencode(os.path.join(self._directory, "door"))
-        self._address.bind(name)
+        try:
+            self._address.bind(name)
+        except BaseException:
+            self.close()
+            raise
         return name
 
     @property
@@ -228,6 +232,14 @@ def _pair() -> tuple[_Socket, _Socket]:
     for end in ends:
         end.setblocking(False)
     return ends[0], ends[1]
+
+
+def _directory() -> str:
+    """Make a directory that only this user can enter, with a path short enough for a socket."""
+    import tempfile
+
+    short = len(os.fsencode(tempfile.gettempdir())) < _LONGEST_DIRECTORY
+    return tempfile.mkdtemp(prefix="pipeproxy-", dir=None if short else "/tmp")
 
 
 def _is_pipe(end: Descriptor, mode: int) -> bool:

@@ -25,8 +25,9 @@ from .transports.pipe import Pipe, Waiter, open_pair, wait_for
 
 #: Seconds after which a client says that nobody answers the door.
 _PATIENCE: Final = 5.0
-#: Seconds between two tries where the owner refuses, and how many it takes to give up.
+#: Seconds between two tries where the owner refuses, and at a full door; and how often to try.
 _RETRY: Final = 0.02
+_PAUSE: Final = 0.001
 _REFUSALS: Final = 100
 #: Seconds that a process takes, at most, to be seen dead after its pipes were closed.
 _DYING: Final = 0.2
@@ -162,6 +163,7 @@ class Lines:
                     raise _deadline.passed()
                 if _life.is_dead(self._life):
                     raise self.died()
+                wait_for(timeout=_PAUSE)  # too many descriptors on their way: it seems writable
         except (ConnectionError, FileNotFoundError):
             raise self._gone() from None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import select
@@ -26,6 +27,15 @@ def open_descriptors() -> dict[int, tuple[int, int]]:
             continue  # it was that of the listing
         found[int(name)] = (status.st_dev, status.st_ino)
     return found
+
+
+def take_all_descriptors() -> list[int]:
+    """Open as many descriptors as this process is allowed to, and return them."""
+    taken = []
+    with contextlib.suppress(OSError):
+        while True:
+            taken.append(os.dup(0))
+    return taken
 
 
 def is_readable(descriptor: int, seconds: float = PATIENCE) -> bool:

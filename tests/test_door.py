@@ -22,7 +22,7 @@ from pipeproxy._door import Door, Route, check_hello, hello, knock, knocker
 from pipeproxy.errors import ProtocolError
 from pipeproxy.transports.pipe import Pipe, open_pair, wait_for
 
-from .support import in_fork, interrupt, open_descriptors
+from .support import in_fork, interrupt, open_descriptors, take_all_descriptors
 
 pytestmark = pytest.mark.usefixtures("descriptors_kept")
 
@@ -335,10 +335,8 @@ def test_a_full_door_takes_no_more_until_it_is_read(entrance: Entrance) -> None:
 @pytest.mark.skipif(
     sys.platform != "linux" or os.getuid() != 0, reason="root is free of the limit, others not"
 )
+@pytest.mark.parametrize("entrance", ["lobby"], indirect=True)  # others are full before that
 def test_too_many_descriptors_on_their_way_mean_to_try_again(entrance: Entrance) -> None:
-    if entrance.way != "lobby":
-        pytest.skip("the queue of an address is full before that")
-
     def knock_too_often() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (60, 60))
         os.setuid(NOBODY)
@@ -376,14 +374,6 @@ def test_an_owner_out_of_descriptors_lets_in_only_whom_it_can_serve(
     in_fork(read_with_so_many_left)
 
 
-def take_all_descriptors() -> list[int]:
-    taken = []
-    with contextlib.suppress(OSError):
-        while True:
-            taken.append(os.dup(0))
-    return taken
-
-
 # Interrupts ---------------------------------------------------------------------------------------
 
 
@@ -415,7 +405,9 @@ def test_a_closed_door_lets_nobody_knock(entrance: Entrance) -> None:
     lobby = entrance.door.lobby
     with (
         _door._Socket(fileno=os.dup(lobby.fileno())) as inherited,
-        open(os.dup(entrance.door.descriptors[0])),  # by a child forked behind Python's back
+        open(
+            os.dup(entrance.door.descriptors[0]), "rb", 0
+        ),  # by a child forked behind Python's back
         pipes() as (_, theirs),
         entrance.end() as end,
     ):

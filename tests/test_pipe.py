@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import resource
 import select
@@ -27,7 +26,7 @@ from pipeproxy.transports.pipe import (
     wait_for,
 )
 
-from .support import PATIENCE, in_fork, interrupt, open_descriptors
+from .support import PATIENCE, in_fork, interrupt, open_descriptors, take_all_descriptors
 
 pytestmark = pytest.mark.usefixtures("descriptors_kept")
 
@@ -104,14 +103,6 @@ def test_no_program_that_is_started_inherits_an_end(pair: tuple[Pipe, Pipe]) -> 
     inherited = set(map(int, started.stdout.strip("[]\n").split(", ")))
     assert {0, 1, 2} <= inherited
     assert inherited.isdisjoint(numbers)
-
-
-def take_all_descriptors() -> list[int]:
-    taken = []
-    with contextlib.suppress(OSError):
-        while True:
-            taken.append(os.dup(0))
-    return taken
 
 
 @pytest.mark.parametrize("free", [0, 1, 2, 3, 4])

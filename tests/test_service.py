@@ -1,0 +1,451 @@
+"""The owner's loop meets wrong bytes, slow readers and the dead; frames are written by hand."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import tracemalloc
+from collections.abc import Callable, Iterator
+from random import Random
+from typing import Any
+
+import pytest
+
+from pipeproxy import Listener, NotExposed, Released, proxied
+from pipeproxy import _life as life_room
+from pipeproxy._descriptors import Descriptor
+from pipeproxy._door import check_hello, knock, knocker
+from pipeproxy._members import DELETE, FIRST_METHOD, GET, SET
+from pipeproxy._proxy import link_of, members_of
+from pipeproxy._wire import (
+    CALL,
+    FAILURE,
+    FAREWELL,
+    FROM_OWNER,
+    HELLO,
+    LIMIT,
+    RELEASE,
+    RESULT,
+    Decoder,
+    Frame,
+    header,
+    pack_numbers,
+)
+from pipeproxy.codecs import pickle as codec
+from pipeproxy.transports.pipe import open_pair
+
+from .support import open_descriptors
+
+pytestmark = pytest.mark.usefixtures("descriptors_kept")
+
+
+@proxied(hide=["secret"], readonly=["size"])
+class Thing:
+    def __init__(self) -> None:
+        self.calls = 0
+        self.size = 3
+        self.secret = "s"
+        self._private = "p"
+
+    def count(self) -> int:
+        self.calls += 1
+        return self.calls
+
+    def echo(self, value: Any) -> Any:
+        return value
+
+    def blob(self, size: int) -> bytes:
+        self.calls += 1
+        return bytes(size)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(range(100))
+
+
+class Raw:
+    """A client that writes whatever bytes a test wants, in the process of the owner."""
+
+    def __init__(self, listener: Listener[Any], proxy: Any, *, introduced: bool = False) -> None:
+        self.listener = listener
+        self.number: int = link_of(proxy).number
+        self.members = members_of(proxy)
+        self.token = os.urandom(16)
+        self.ident = 0
+        self._decoder = Decoder(FROM_OWNER)
+        self._frames: list[Frame] = []
+        route, nonce = link_of(proxy).route, os.urandom(16)
+        self.pipe, theirs = open_pair()
+        door = knocker(route.address)
+        ends = [theirs.writer, theirs.reader]
+        if introduced:
+            ends.append(life_room.descriptor().fileno())
+        assert knock(door, route, self.token, nonce, ends)
+        theirs.close()
+        door.close()
+        kind, _, _, _, payload = self.read()
+        assert kind == HELLO
+        check_hello(route, nonce, payload)
+
+    def write(self, data: bytes) -> None:
+        """Write bytes that fit into the pipe."""
+        assert self.pipe.write(data) == len(data)
+
+    def frame(self, member: int, payload: bytes, number: int | None = None) -> bytes:
+        self.ident += 1
+        number = self.number if number is None else number
+        return header(CALL, len(payload), self.ident, number, member) + payload
+
+    def call(self, name: str, *args: Any) -> bytes:
+        return self.frame(self.members.numbers[name], codec.encode_call(args, None))
+
+    def read(self) -> Frame:
+        """Poll the owner until a whole frame has come."""
+        for _ in range(100):
+            if self._frames:
+                return self._frames.pop(0)
+            self.listener.poll()
+            data = self.pipe.read(1 << 20)
+            if data == b"":
+                raise EOFError
+            if data:
+                self._frames += self._decoder.feed(data)
+        raise TimeoutError
+
+    def result(self) -> Any:
+        """What came of the last call: its result, or the exception itself."""
+        kind, ident, _, _, payload = self.read()
+        assert ident == self.ident
+        if kind == FAILURE:
+            return codec.decode_failure(payload)
+        assert kind == RESULT
+        return codec.decode(payload)
+
+    def ask(self, name: str, *args: Any) -> Any:
+        self.write(self.call(name, *args))
+        return self.result()
+
+    def is_cut(self) -> bool:
+        try:
+            for _ in range(3):
+                self.listener.poll()
+                if self.pipe.read(1 << 20) == b"":
+                    return True
+        except EOFError:
+            return True
+        return False
+
+    def close(self) -> None:
+        self.pipe.close()
+
+
+class Scene:
+    """A listener, a thing, and a client of good manners beside those that a test makes."""
+
+    def __init__(self) -> None:
+        self.thing = Thing()
+        self.listener: Listener[Any] = Listener()
+        self.proxy = self.listener.share(self.thing)
+        self.raws: list[Raw] = []
+        self.good = self.client()
+
+    def client(self, **options: Any) -> Raw:
+        raw = Raw(self.listener, self.proxy, **options)
+        self.raws.append(raw)
+        return raw
+
+    def check_good(self) -> None:
+        """The client of good manners gets its own answers, on the channel that it had."""
+        token = os.urandom(8)
+        assert self.good.ask("echo", token) == token
+
+
+@pytest.fixture
+def scene() -> Iterator[Scene]:
+    scene = Scene()
+    yield scene
+    scene.check_good()
+    scene.listener.close()
+    for raw in scene.raws:
+        raw.close()
+
+
+# Wrong bytes -------------------------------------------------------------------------------------
+
+GARBAGE: dict[str, Callable[[Raw], bytes]] = {
+    "zeros": lambda raw: bytes(100),
+    "ones": lambda raw: b"\xff" * 100,
+    "text": lambda raw: b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    "an unknown kind": lambda raw: header(77, 0),
+    "a kind that only owners send": lambda raw: header(RESULT, 0, 1),
+    "a frame larger than any may be": lambda raw: (
+        (LIMIT + 1).to_bytes(4, "little") + header(CALL, 0)[4:]
+    ),
+    "a release that is cut off": lambda raw: header(RELEASE, 5) + b"12345",
+    "garbage after a good call": lambda raw: raw.call("count") + b"\xff" * 100,
+}
+
+
+@pytest.mark.parametrize("garbage", GARBAGE)
+def test_wrong_bytes_cut_only_the_client_that_wrote_them(scene: Scene, garbage: str) -> None:
+    bad = scene.client()
+    same_process = scene.client()
+    bad.write(GARBAGE[garbage](bad))
+    assert bad.is_cut()
+    assert not same_process.is_cut()
+    scene.check_good()
+
+
+def test_random_bytes_cut_only_the_client_that_wrote_them(scene: Scene) -> None:
+    random = Random(7)
+    for _ in range(50):
+        bad = scene.client()
+        bad.write(random.randbytes(random.randrange(24, 500)))
+        scene.listener.poll()
+        bad.close()
+        scene.check_good()
+
+
+PAYLOADS = {
+    "nothing": b"",
+    "no pickle": b"\xff\xfe",
+    "half a pickle": pickle.dumps((1, 2), 5)[:-1],
+    "no arguments": pickle.dumps("text", 5),
+    "a list of no arguments": pickle.dumps([1, 2], 5),
+    "too many arguments": codec.encode_call((1, 2, 3), None),
+    "a keyword that is not there": codec.encode_call((), {"wrong": 1}),
+}
+
+
+@pytest.mark.parametrize("payload", PAYLOADS)
+@pytest.mark.parametrize("member", [GET, SET, DELETE, FIRST_METHOD, 1000, 2**16 - 1])
+def test_wrong_arguments_are_answered_by_an_error_and_cut_nothing(
+    scene: Scene, payload: str, member: int
+) -> None:
+    raw = scene.client()
+    before = dict(vars(scene.thing))
+    raw.write(raw.frame(member, PAYLOADS[payload]))
+    assert isinstance(raw.result(), Exception)
+    assert raw.ask("echo", 5) == 5
+    assert vars(scene.thing) == before
+
+
+def test_half_a_frame_and_then_silence_stops_nobody_else(scene: Scene) -> None:
+    slow = scene.client()
+    whole = slow.call("echo", "late")
+    for cut in (1, 23, 24, len(whole) - 1):
+        slow.write(whole[:cut])
+        for _ in range(5):
+            scene.check_good()
+        slow.write(whole[cut:])
+        assert slow.result() == "late"
+
+
+def test_half_a_frame_and_then_death_is_no_call(scene: Scene) -> None:
+    dying = scene.client()
+    dying.write(dying.call("count") + dying.call("count")[:-1])
+    dying.close()
+    scene.listener.poll()
+    scene.check_good()
+    assert scene.thing.calls == 1
+
+
+def test_a_header_that_announces_much_takes_no_memory(scene: Scene) -> None:
+    greedy = scene.client()
+    scene.check_good()
+    tracemalloc.start()
+    try:
+        greedy.write(header(CALL, LIMIT, 1, greedy.number, FIRST_METHOD) + b"abc")
+        for _ in range(3):
+            scene.check_good()
+        assert tracemalloc.get_traced_memory()[1] < 10 << 20
+    finally:
+        tracemalloc.stop()
+
+
+# What may be reached -----------------------------------------------------------------------------
+
+REFUSED = {
+    "get private": (GET, ("_private",)),
+    "set private": (SET, ("_private", 1)),
+    "delete private": (DELETE, ("_private",)),
+    "get hidden": (GET, ("secret",)),
+    "set hidden": (SET, ("secret", 1)),
+    "set read-only": (SET, ("size", 1)),
+    "delete read-only": (DELETE, ("size",)),
+    "get a method": (GET, ("count",)),
+    "set a method": (SET, ("count", 1)),
+    "get dict": (GET, ("__dict__",)),
+    "get class": (GET, ("__class__",)),
+    "set class": (SET, ("__class__", 1)),
+    "get reduce": (GET, ("__reduce__",)),
+    "get init": (GET, ("__init__",)),
+    "no text": (GET, (5,)),
+    "a kind of text": (GET, (b"size",)),
+    "no member": (1000, ()),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_the_owner_itself_refuses_what_is_not_exposed(scene: Scene, name: str) -> None:
+    member, args = REFUSED[name]
+    raw = scene.client()
+    before = dict(vars(scene.thing))
+    raw.write(raw.frame(member, codec.encode_call(args, None)))
+    assert type(raw.result()) is NotExposed
+    assert vars(scene.thing) == before
+    assert type(scene.thing) is Thing
+
+
+def test_the_frames_of_this_test_can_reach_what_is_exposed(scene: Scene) -> None:
+    raw = scene.client()
+    raw.write(raw.frame(GET, codec.encode_call(("size",), None)))
+    assert raw.result() == 3
+    raw.write(raw.frame(SET, codec.encode_call(("colour", "red"), None)))
+    assert raw.result() is None
+    assert scene.thing.colour == "red"  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("number", [0, 2, 10**6, 2**64 - 1])
+def test_an_object_that_does_not_exist_is_released(scene: Scene, number: int) -> None:
+    raw = scene.client()
+    raw.write(raw.frame(FIRST_METHOD, codec.encode_call((), None), number))
+    assert type(raw.result()) is Released
+    assert raw.ask("echo", 1) == 1
+
+
+# References --------------------------------------------------------------------------------------
+
+
+def open_iterator(raw: Raw) -> int:
+    """Ask for an iterator, which stays in the owner, and return its number."""
+    raw.write(raw.call("__iter__"))
+    kind, _, _, _, payload = raw.read()
+    assert kind == RESULT
+    stream: Any = codec.decode(payload)
+    number: int = stream._number
+    stream._number = 0  # it gives back nothing itself
+    return number
+
+
+def take(raw: Raw, number: int) -> Any:
+    raw.write(raw.frame(FIRST_METHOD, codec.encode_call((5,), None), number))
+    return raw.result()
+
+
+def test_what_a_client_holds_is_given_up_when_it_says_so(scene: Scene) -> None:
+    raw = scene.client()
+    number = open_iterator(raw)
+    assert scene.listener.stats().references == 2
+    assert take(raw, number) == ([0, 1, 2, 3, 4], True)
+    raw.write(header(RELEASE, 8) + pack_numbers([number]))
+    assert type(take(raw, number)) is Released
+    assert scene.listener.stats().references == 1
+
+
+def test_releases_of_what_is_not_held_are_ignored(scene: Scene) -> None:
+    holder, other = scene.client(), scene.client()
+    number = open_iterator(holder)
+    numbers = [number, holder.number, 0, 999, 2**64 - 1, number]
+    other.write(header(RELEASE, 8 * len(numbers)) + pack_numbers(numbers))
+    other.write(header(RELEASE, 0))
+    assert other.ask("echo", 1) == 1
+    assert take(holder, number) == ([0, 1, 2, 3, 4], True)
+    assert scene.listener.stats().references == 2
+    for _ in range(2):
+        holder.write(header(RELEASE, 8) + pack_numbers([number]))
+    assert holder.ask("echo", 1) == 1
+    assert scene.listener.stats().references == 1
+
+
+def test_what_a_client_holds_outlives_its_channel_but_not_its_process(scene: Scene) -> None:
+    reader, writer = os.pipe()
+    raw = scene.client(introduced=True)
+    number = open_iterator(raw)
+    # The pipe stands in for a process: its end becomes readable when the writer is closed.
+    client = scene.listener._objects.clients[raw.token]
+    service = scene.listener._service
+    assert client.life is not None
+    act = service._watched[client.life.fileno()]
+    service.unwatch(client.life.fileno())
+    client.life.close()
+    client.life = Descriptor(reader, "rb")
+    service.watch(client.life.fileno(), act)
+
+    raw.close()
+    scene.check_good()
+    assert scene.listener.stats().references == 2
+    assert take(scene.good, number) == ([0, 1, 2, 3, 4], True)
+    os.close(writer)
+    scene.listener.poll()
+    assert scene.listener.stats().references == 1
+    assert raw.token not in scene.listener._objects.clients
+
+
+# Slow readers ------------------------------------------------------------------------------------
+
+
+def test_a_client_that_does_not_read_blocks_nobody_and_holds_little_memory(scene: Scene) -> None:
+    slow = scene.client()
+    size = 300_000
+    calls = 200
+    scene.check_good()
+    tracemalloc.start()
+    try:
+        for _ in range(calls):
+            slow.write(slow.call("blob", size))
+            scene.listener.poll()
+            scene.check_good()
+        assert scene.thing.calls < 20
+        assert tracemalloc.get_traced_memory()[0] < 8 << 20
+    finally:
+        tracemalloc.stop()
+
+    # As soon as it reads it gets every reply, in order.
+    first = slow.ident - calls + 1
+    for ident in range(first, first + calls):
+        kind, of, _, _, payload = slow.read()
+        assert (kind, of) == (RESULT, ident)
+        assert len(codec.decode(payload)) == size
+    assert scene.thing.calls == calls
+    assert slow.ask("echo", "after") == "after"
+
+
+def test_a_large_reply_that_nobody_reads_does_not_keep_the_owner_awake(scene: Scene) -> None:
+    slow = scene.client()
+    slow.write(slow.call("blob", 5 << 20))
+    scene.check_good()
+    assert scene.listener.poll(0.02) == 0
+    before = scene.listener.stats()
+    assert scene.listener.poll(0.1) == 0
+    after = scene.listener.stats()
+    assert after.ran - before.ran < 0.05
+    assert len(slow.result()) == 5 << 20
+
+
+def test_a_client_that_dies_with_its_replies_unread_is_dropped(scene: Scene) -> None:
+    before = len(open_descriptors())
+    dying = scene.client()
+    for _ in range(20):
+        dying.write(dying.call("blob", 300_000))
+    scene.listener.poll()
+    dying.close()
+    for _ in range(5):
+        scene.check_good()
+    assert len(open_descriptors()) == before
+
+
+# Farewell ----------------------------------------------------------------------------------------
+
+
+def test_a_closing_owner_says_farewell_after_the_last_reply() -> None:
+    scene = Scene()
+    last = scene.good
+    last.write(last.call("echo", "last"))
+    scene.listener.poll()
+    scene.listener.close()
+    data = last.pipe.read(1 << 16)
+    assert data is not None
+    kinds = [frame[0] for frame in Decoder(FROM_OWNER).feed(data)]
+    assert kinds == [RESULT, FAREWELL]
+    assert last.pipe.read(1) == b""
+    last.close()
