@@ -126,24 +126,30 @@ class Objects:
     def add(self, target: Any, members: Members, holder: Client | None = None) -> Shared:
         """Share an object: for good, or for as long as one client holds it."""
         shared = Shared(next(self._numbers), target, members)
+        # In this order, and released in the other, so that whatever an interrupt leaves half done
+        # is found under its number and released with the rest.
+        if holder is not None:
+            holder.held.add(shared.number)
+        self._by_number[shared.number] = shared
         # Another thread may share the same object just now: an object has one section.
         first = self._by_identity.setdefault(id(target), shared)
         if first is not shared:
-            return first
-        self._by_number[shared.number] = shared
-        if holder is not None:
-            holder.held.add(shared.number)
-        return shared
+            del self._by_number[shared.number]
+        return first
 
     def release(self, holder: Client, numbers: list[int]) -> None:
         """Give up what a client held; numbers that it does not hold are not touched."""
         for number in holder.held.intersection(numbers):
+            shared = self._by_number.get(number)
+            if shared is not None:
+                if self._by_identity.get(id(shared.target)) is shared:
+                    del self._by_identity[id(shared.target)]
+                del self._by_number[number]
             holder.held.discard(number)
-            shared = self._by_number.pop(number)
-            self._by_identity.pop(id(shared.target), None)
 
     def forget(self, token: bytes) -> None:
         """Give up everything that a dead client held."""
-        client = self.clients.pop(token, None)
+        client = self.clients.get(token)
         if client is not None:
             self.release(client, list(client.held))
+            self.clients.pop(token, None)

@@ -184,7 +184,7 @@ class Service:
         while frames and caller.unsent <= _MOST_UNSENT:
             kind, ident, number, member, payload = frames.popleft()
             if kind == RELEASE:
-                self._objects.release(caller.client, unpack_numbers(payload))
+                self._release(caller, payload)
                 continue
             kind, answer = self._answer(caller.client, number, member, payload)
             if self.closed:
@@ -201,6 +201,13 @@ class Service:
         if replies:
             caller.send(b"".join(replies))
         return answered
+
+    def _release(self, caller: Caller, payload: bytes | memoryview) -> None:
+        try:
+            self._objects.release(caller.client, unpack_numbers(payload))
+        except ProtocolError:
+            caller.ended = True
+            caller.frames.clear()
 
     def _answer(
         self, client: Client, number: int, member: int, payload: bytes | memoryview

@@ -302,12 +302,13 @@ def test_threads_that_share_one_object_at_a_time_share_one() -> None:
     assert len(objects) == len(accounts)
 
 
-def test_an_interrupt_leaves_no_object_that_is_known_but_cannot_be_called() -> None:
+def test_an_interrupt_leaves_no_object_half_shared_and_none_that_is_never_released() -> None:
     def interrupted() -> None:
         objects, client = Objects(), Client(None)
+        objects.clients[b"token"] = client
         accounts = [Account() for _ in range(8)]
 
-        def add_and_release() -> None:
+        def share_and_release() -> None:
             numbers = [objects.add(account, MEMBERS, client).number for account in accounts]
             objects.release(client, numbers)
 
@@ -316,9 +317,11 @@ def test_an_interrupt_leaves_no_object_that_is_known_but_cannot_be_called() -> N
                 shared = objects.of(account)
                 assert shared is None or objects.find(shared.number) is shared
 
-        assert interrupt(add_and_release, rounds=2000, prepare=check, longest=40e-6) > 50
-        add_and_release()
+        assert interrupt(share_and_release, rounds=2000, prepare=check, longest=40e-6) > 50
         check()
+        objects.forget(b"token")
+        assert [shared.number for shared in objects] == []
+        assert not any(map(objects.of, accounts))
 
     in_fork(interrupted)
 
