@@ -219,16 +219,20 @@ class Lines:
         )
 
     def died(self) -> OwnerDied:
+        """The end of the owner, as far as it is known."""
         return OwnerDied(_life.obituary(self.route.pid))
 
-    def closed(self) -> ListenerClosed:
+    def closed(self) -> OwnerDied | ListenerClosed:
+        """What it means that the owner said farewell, or is not at its door."""
+        if _life.is_dead(self._life):
+            return self.died()
         return ListenerClosed(
             f"the listener in process {self.route.pid} that answered for this object was closed; "
             f"keep it open (and served) for as long as others use the object"
         )
 
     def _gone(self) -> OwnerDied | ListenerClosed:
-        """What it means that nobody is at the door."""
+        """What it means that nobody is at the door, where a process that ends is not any more."""
         return self.died() if self._is_dead_soon() else self.closed()
 
     def _is_shut(self) -> bool:

@@ -103,15 +103,14 @@ class Listener(Generic[T]):
         """
         self._home.check_open()
         check_wait(timeout, "timeout")
-        with self._in_turn(), Deferred(self._door.wake):
-            return self._poll_until(monotonic() + timeout)
-
-    def _poll_until(self, deadline: float) -> int:
-        while True:
-            left = deadline - monotonic()
-            answered = self._service.turn(max(0.0, left))
-            if answered or left <= 0 or self._home.closed:
-                return answered
+        deadline = monotonic() + timeout
+        with self._in_turn(), Deferred(self._door.wake) as interrupt:
+            while True:
+                left = deadline - monotonic()
+                answered = self._service.turn(max(0.0, left))
+                if answered or left <= 0 or self._home.closed:
+                    return answered
+                interrupt.check()
 
     def serve(self, until: Goal = None) -> None:
         """Answer calls until something has happened, or until the listener is closed.
@@ -140,8 +139,10 @@ class Listener(Generic[T]):
                 while not self._home.closed and not goal.reached():
                     service.turn(goal.patience)
                     interrupt.check()
-                while not self._home.closed and service.turn(0):
-                    pass
+                # What the dead wrote last: one turn lets in who knocked, one reads to the end.
+                for _ in range(2 if goal.processes else 0):
+                    if not self._home.closed:
+                        service.turn(0)
             finally:
                 for life in goal.lives:
                     service.unwatch(life.fileno())
@@ -197,11 +198,11 @@ class Listener(Generic[T]):
 
     def _close(self, patience: float) -> None:
         self._home.close()
-        if self._poller == threading.get_ident():
-            return  # inside a call that this thread serves: its loop closes when it returns
         if self._route.pid != os.getpid():
             return  # a forked child, in which another thread of the parent's may hold the turn
         self._door.wake()
+        if self._poller == threading.get_ident():
+            return  # in a call that this thread serves, or a signal handler: its loop closes it
         self._at_exit.cancel()
         if self._turn.acquire(timeout=patience):
             try:

@@ -9,9 +9,8 @@ from __future__ import annotations
 import functools
 import weakref
 from collections.abc import Callable, Iterable
-from importlib import import_module
 from threading import Lock
-from typing import Any, NamedTuple, TypeVar, overload
+from typing import Any, NamedTuple, SupportsIndex, TypeVar, overload
 
 from .errors import SpecError
 
@@ -91,8 +90,9 @@ def proxied(
 def exposed(member: M, /) -> M:
     """Show this member of a class in proxies, whatever the options of the class say.
 
-    Like every marker it stands outermost, above ``@property``, ``@staticmethod`` and the like.
-    A method that overrides a marked one is marked as well.
+    Like every marker it stands outermost, or directly below ``@property``,
+    ``@functools.cached_property``, ``@staticmethod`` or ``@classmethod``. (mypy accepts nothing
+    above ``@property``.) A method that overrides a marked one is marked as well.
 
     Raises:
         SpecError: the member is hidden too, or it is nothing that a marker can stand over.
@@ -112,10 +112,14 @@ def hidden(member: M, /) -> M:
 def readonly(member: M, /) -> M:
     """Let proxies read this property of a class but neither set nor delete it.
 
+    A function below it may become a getter, so one that stays a method is refused only when an
+    object of the class is shared.
+
     Raises:
-        SpecError: the member is a method, or it is nothing that a marker can stand over.
+        SpecError: the member is a static or class method, or it is nothing that a marker can
+            stand over.
     """
-    if callable(member) or issubclass(type(member), (staticmethod, classmethod)):
+    if issubclass(type(unmarked(member)), (staticmethod, classmethod)):
         raise SpecError(
             f"@readonly stands over properties, and {_label(member)} is a method, which a proxy "
             f"cannot replace anyway: leave the marker out"
@@ -129,16 +133,34 @@ def options_of(cls: type[Any]) -> Options | None:
 
 
 def marks_of(member: object) -> frozenset[str]:
-    """Return which of "exposed", "hidden" and "readonly" stand over a member of ``vars(cls)``."""
-    if type(member) not in _carriers:
-        return frozenset()
-    marks: frozenset[str] = member._self_marks  # type: ignore[attr-defined]
+    """Return which of "exposed", "hidden" and "readonly" a member of ``vars(cls)`` has."""
+    marks: frozenset[str] = frozenset()
+    parts: tuple[Any, ...] = (member, function_in(member))
+    for part in parts:
+        if type(part) in _carriers:
+            marks |= part._self_marks
     return marks
 
 
 def unmarked(member: object) -> Any:
     """Return the member that the markers stand over."""
     return member.__wrapped__ if type(member) in _carriers else member  # type: ignore[attr-defined]
+
+
+def function_in(member: object) -> Any:
+    """Return what a property, a static or class method is made of, with the markers over it.
+
+    Markers may stand over it instead of over the member. None is returned for other members.
+    """
+    member = unmarked(member)
+    kind = type(member)  # isinstance would ask the member itself
+    if issubclass(kind, property):
+        return member.fget  # type: ignore[attr-defined]
+    if issubclass(kind, functools.cached_property):
+        return member.func  # type: ignore[attr-defined]
+    if issubclass(kind, (staticmethod, classmethod)):
+        return member.__func__  # type: ignore[attr-defined]
+    return None
 
 
 def _describe(cls: C, options: Options) -> C:
@@ -210,9 +232,9 @@ def _get_carriers() -> tuple[type[Any], ...]:
 
 def _make_carriers() -> tuple[type[Any], ...]:
     """Make the classes of what a marker puts round a member: transparent but for its marks."""
-    transparent: Any = import_module("wrapt").ObjectProxy  # 66 ms, which only who marks pays
+    from wrapt import CallableObjectProxy, ObjectProxy  # 66 ms, which only who marks pays
 
-    class Marked(transparent):  # type: ignore[misc]
+    class Marked(ObjectProxy):
         """A method of whatever kind, or a cached property; what it binds to is the member's own."""
 
         def __init__(self, member: Any, marks: frozenset[str]) -> None:
@@ -226,11 +248,20 @@ def _make_carriers() -> tuple[type[Any], ...]:
             if _has(self.__wrapped__, "__set_name__"):
                 self.__wrapped__.__set_name__(owner, name)
 
-    class MarkedFunction(Marked):
-        """The same for what can be called while the class is made, as functions can."""
+    class MarkedFunction(Marked, CallableObjectProxy):
+        """The same for what can be called: while the class is made, or as a property's getter."""
 
-        def __call__(self, *args: Any, **kwargs: Any) -> Any:
-            return self.__wrapped__(*args, **kwargs)
+        # A static method of a class is this very object, and is pickled and copied as functions
+        # are: by its name.
+        def __reduce_ex__(self, protocol: SupportsIndex) -> str:
+            name: str = self.__wrapped__.__qualname__
+            return name
+
+        def __copy__(self) -> Any:
+            return self
+
+        def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+            return self
 
     class MarkedData(Marked):
         """A property, or another descriptor that minds being set."""
@@ -243,12 +274,12 @@ def _make_carriers() -> tuple[type[Any], ...]:
 
         # The marks of a getter hold for the setter that is added to it below.
         def getter(self, function: Callable[..., Any]) -> Any:
-            return MarkedData(self.__wrapped__.getter(function), self._self_marks)
+            return functools.reduce(_mark, self._self_marks, self.__wrapped__.getter(function))
 
         def setter(self, function: Callable[..., Any]) -> Any:
-            return MarkedData(self.__wrapped__.setter(function), self._self_marks)
+            return functools.reduce(_mark, self._self_marks, self.__wrapped__.setter(function))
 
         def deleter(self, function: Callable[..., Any]) -> Any:
-            return MarkedData(self.__wrapped__.deleter(function), self._self_marks)
+            return functools.reduce(_mark, self._self_marks, self.__wrapped__.deleter(function))
 
     return Marked, MarkedFunction, MarkedData

@@ -81,8 +81,8 @@ class Host:
     def close(self) -> None:
         """End the process once the call in its hand is finished, and wait for that.
 
-        Later calls raise `ListenerClosed`, or `OwnerDied` where none was made before. A second time
-        does nothing. To end it at once, whatever it does, use ``host.process.kill()`` first.
+        Later calls raise `OwnerDied`. A second time does nothing. To end it at once, whatever it
+        does, use ``host.process.kill()`` first.
         """
         _end(self.process, self._control, None)
         self._at_exit.cancel()

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import islice
 from time import monotonic
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 from ._calls import Owner
 from ._members import FIRST_METHOD, Members, Plain
@@ -21,25 +21,41 @@ _LARGEST_CHUNK: Final = 4096
 _HURRY: Final = 0.01
 
 #: The spec of a `Source`, as it would be described.
-_TAKE: Final = ("take", (("count", 0, None, "int"),), None, None)
+_TAKE: Final = ("take", (("count", 0, None, "int"), ("start", 0, None, "int")), None, None)
 _PLAIN: Plain = (__name__, "Source", None, ((__name__, "Source"),), (_TAKE,), (), (), True, ())
 MEMBERS: Final = Members(_PLAIN)
 
 
 class Source:
-    """The owner's side: an iterator that is taken from in chunks."""
+    """The owner's side: an iterator that is taken from in chunks.
 
-    __slots__ = ("_items",)
+    A client that was interrupted, or whose deadline passed, may have missed the latest chunk. It
+    asks for it again, so the latest is kept until the next one is asked for.
+    """
+
+    __slots__ = ("_chunk", "_items", "_start")
 
     def __init__(self, items: Iterator[Any]) -> None:
         self._items = items
+        self._chunk: tuple[list[Any], bool] = ([], True)
+        self._start = 0
 
-    def take(self, count: int) -> tuple[list[Any], bool]:
-        """Return up to `count` further items, and whether there may be more.
+    def take(self, count: int, start: int) -> tuple[list[Any], bool]:
+        """Return up to `count` items from the one numbered `start` on, and whether more may follow.
+
+        Args:
+            start: how many items the client got so far.
 
         Raises:
-            BaseException: whatever the iterator raised, if it had given no item before that.
+            BaseException: whatever the iterator raised in place of the item numbered `start`.
         """
+        taken, more = self._chunk
+        if start == self._start + len(taken) and more:
+            self._chunk = self._take(count)
+            self._start = start
+        return self._chunk
+
+    def _take(self, count: int) -> tuple[list[Any], bool]:
         taken: list[Any] = []
         until = monotonic() + _HURRY
         try:
@@ -50,44 +66,54 @@ class Source:
             else:
                 return taken, len(taken) == count
         except BaseException as error:
+            # The items first; the exception is what the next call meets, and every one after it.
+            if type(self._items) is not _Raising:
+                self._items = _Raising(error)
             if not taken:
                 raise
-            # The items first; the exception is what the next call meets.
-            self._items = _raising(error)
         return taken, True
 
 
-def _raising(error: BaseException) -> Iterator[Any]:
-    raise error
-    yield
+class _Raising:
+    """An iterator that raises an exception instead of every item."""
+
+    def __init__(self, error: BaseException) -> None:
+        self._error, self._traceback = error, error.__traceback__
+
+    def __iter__(self) -> Iterator[Any]:
+        return self
+
+    def __next__(self) -> NoReturn:
+        raise self._error.with_traceback(self._traceback)
 
 
 class Stream:
     """The client's side: an iterator over what the owner's iterator gives."""
 
-    __slots__ = ("_chunk", "_count", "_more", "_number", "_owner")
+    __slots__ = ("_count", "_number", "_owner", "_place")
 
     def __init__(self, owner: Owner, number: int) -> None:
         self._owner = owner
         self._number = number
-        self._chunk: Iterator[Any] = iter(())
         self._count = _FIRST_CHUNK
-        self._more = True
+        #: What is left of the chunk, the number of the item after it, and whether there may be one;
+        #: all in one, as they change in one.
+        self._place: tuple[Iterator[Any], int, bool] = (iter(()), 0, True)
 
     def __iter__(self) -> Stream:
         return self
 
     def __next__(self) -> Any:
-        for item in self._chunk:
-            return item
-        while self._more:
-            call = self._owner.call
-            taken, self._more = call(self._number, _PLAIN, FIRST_METHOD, (self._count,), None)
-            self._count = min(self._count * _GROWTH, _LARGEST_CHUNK)
-            self._chunk = iter(taken)
-            for item in self._chunk:
+        while True:
+            chunk, start, more = self._place
+            for item in chunk:
                 return item
-        raise StopIteration
+            if not more:
+                raise StopIteration
+            args = (self._count, start)
+            taken, more = self._owner.call(self._number, _PLAIN, FIRST_METHOD, args, None)
+            self._place = (iter(taken), start + len(taken), more)
+            self._count = min(self._count * _GROWTH, _LARGEST_CHUNK)
 
     def __del__(self) -> None:
         self._owner.dropped.append(self._number)

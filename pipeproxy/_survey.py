@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from keyword import iskeyword
 from typing import Any
 
-from ._marks import marks_of, unmarked
+from ._marks import function_in, marks_of, unmarked
 from ._members import FORWARDED, is_special
 from .errors import SpecError
 
@@ -48,16 +48,27 @@ class Survey:
             if type(name) is not str or not name.isidentifier() or iskeyword(name):
                 continue  # nothing that can be written after a dot
             # An annotated name is a field, also where its default can be called.
-            if name not in self.definitions and name not in declared and _is_method(member):
+            is_method = name not in declared and _is_method(member)
+            if is_method and name not in self.definitions:
                 self.methods.add(name)
             self.definitions.setdefault(name, []).append(member)
+            self._check_marks(name, member, is_method)
             for part in _parts(member):
-                if marks_of(part):
-                    raise SpecError(
-                        f"the marker of {self.cls.__qualname__}.{name} must stand outermost: "
-                        f"put it above the other decorators"
-                    )
                 self.fields |= dict.fromkeys(_stored_by(part))
+
+    def _check_marks(self, name: str, member: object, is_method: bool) -> None:
+        if any(part is not unmarked(part) for part in _parts(member)):
+            raise SpecError(
+                f"the marker of {self.cls.__qualname__}.{name} must stand outermost, or directly "
+                f"below @property (not below its setter), @cached_property, @staticmethod or "
+                f"@classmethod: put it above the other decorators"
+            )
+        if is_method and "readonly" in marks_of(member):
+            raise SpecError(
+                f"@readonly stands over properties, and {self.cls.__qualname__}.{name} is a "
+                f"method, which a proxy cannot replace anyway: leave the marker out, or put "
+                f"@property above it"
+            )
 
     def marks(self, name: str) -> frozenset[str]:
         """The marks of the nearest definition that has any."""
@@ -136,6 +147,7 @@ def text_of_annotation(annotation: object) -> str | None:
 
 
 _STORE = dis.opmap["STORE_ATTR"]
+_CACHED = type(functools.cache(len))
 _WITH_FUNC = (functools.cached_property, functools.partialmethod, functools.singledispatchmethod)
 _DOCUMENTED = (
     property,
@@ -214,11 +226,15 @@ def _is_method(member: object) -> bool:
 
 
 def _parts(member: object) -> Iterator[Any]:
-    """Yield a member without its markers, and all that it wraps."""
+    """Yield a member and all that it wraps, without the markers that stand where they may."""
     seen: list[object] = []
-    todo = [unmarked(member)]
+    member = unmarked(member)
+    function = function_in(member)
+    todo: list[Any] = [member]
     while todo:
         part = todo.pop()
+        if part is function:
+            part = unmarked(part)
         if part is None or any(part is s for s in seen):
             continue
         seen.append(part)
@@ -229,7 +245,7 @@ def _parts(member: object) -> Iterator[Any]:
             todo.append(part.__func__)
         elif _is(part, *_WITH_FUNC):
             todo.append(part.func)
-        elif _is(part, types.FunctionType):
+        elif _is(part, types.FunctionType, _CACHED):
             todo.append(part.__dict__.get("__wrapped__"))
 
 

@@ -37,6 +37,7 @@ class Until:
 
     Attributes:
         patience: seconds that may pass between two looks; None where a look is never needed.
+        processes: the goal is the end of processes, and all that they wrote belongs to it.
         lives: life descriptors of processes that are waited for; `dead` is told of their end.
 
     Raises:
@@ -46,6 +47,7 @@ class Until:
 
     def __init__(self, goal: Goal) -> None:
         self.patience: float | None = _LOOK_EVERY
+        self.processes = False
         self.lives: list[Descriptor] = []
         self._waiting: dict[int, ProcessLike] = {}
         self._look: Callable[[], object] | None = None
@@ -64,6 +66,7 @@ class Until:
             raise _not_a_goal(goal)
 
     def _wait_for(self, processes: list[Any]) -> None:
+        self.processes = True
         for process in processes:
             if not hasattr(process, "is_alive"):
                 raise _not_a_goal(process)

@@ -628,20 +628,48 @@ def test_a_program_whose_children_still_call_ends_and_tells_them(serving: str) -
 # Under load --------------------------------------------------------------------------------------
 
 
+class Slow(Counter):
+    """Answers more slowly than its clients ask, so that some call always waits."""
+
+    def add(self, amount: int = 1) -> int:
+        time.sleep(0.001)
+        return super().add(amount)
+
+
+def under_load(leave: Callable[[Slow, Listener[Any]], object]) -> None:
+    slow = Slow()
+    proxy, listener = share(slow)
+    children = [Child("fork", hammer, proxy) for _ in range(3)]
+    leave(slow, listener)
+    listener.close()
+    assert {child.result()[0] for child in children} == {"ListenerClosed"}
+    for child in children:
+        child.end()
+
+
 def test_serve_returns_though_clients_call_on_and_on() -> None:
-    proxy, listener = share(Counter())
-    with Child("fork", hammer, proxy) as one, Child("fork", hammer, proxy) as two:
-        for total in (100, 500):
-            listener.serve(until=lambda total=total: proxy.total >= total)  # type: ignore[misc]
-        listener.close()
-        assert {one.result()[0], two.result()[0]} == {"ListenerClosed"}
+    def leave(slow: Slow, listener: Listener[Any]) -> None:
+        listener.serve(until=lambda: slow.total >= 10)
+        assert 10 <= slow.total < 1000
+
+    in_fork(lambda: under_load(leave))
+
+
+def test_serve_returns_when_its_process_ended_though_others_call_on_and_on() -> None:
+    def leave(slow: Slow, listener: Listener[Any]) -> None:
+        with Child("fork") as child:
+            child.do(os._exit, 0)
+            listener.serve(until=child.process)
+            assert slow.total < 1000
+
+    in_fork(lambda: under_load(leave))
 
 
 def test_the_background_stops_though_clients_call_on_and_on() -> None:
-    proxy, listener = share(Counter())
-    with Child("fork", hammer, proxy) as one, Child("fork", hammer, proxy) as two:
+    def leave(slow: Slow, listener: Listener[Any]) -> None:
         background = listener.background()
-        poll_until(lambda: proxy.total >= 100)
+        poll_until(lambda: slow.total >= 10)
         background.stop()
-        listener.close()
-        assert {one.result()[0], two.result()[0]} == {"ListenerClosed"}
+        assert 10 <= slow.total < 1000
+
+    in_fork(lambda: under_load(leave))

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import abc
+import copy
 import functools
 import inspect
+import pickle
 import queue
 import subprocess
 import sys
@@ -287,6 +289,127 @@ def test_a_marked_method_calls_its_base_class_by_super():
     assert loud.method(1) == (loud, 2, "")
 
 
+# Markers below the decorator that makes the member -----------------------------------------------
+
+
+class Below:
+    @property
+    @readonly
+    def balance(self) -> int:
+        """The balance."""
+        return self.__dict__.get("_balance", 7)
+
+    @balance.setter
+    def balance(self, balance: int) -> None:
+        self._balance = balance
+
+    @balance.deleter
+    def balance(self) -> None:
+        del self._balance
+
+    @functools.cached_property
+    @readonly
+    @exposed
+    def once(self) -> object:
+        """Made once."""
+        return object()
+
+    @staticmethod
+    @hidden
+    def double(number: int, /, *, more: int = 0) -> int:
+        """Twice."""
+        return 2 * number + more
+
+    @classmethod
+    @exposed
+    def made(cls, *, number: int = 1) -> tuple[type, int]:
+        """Make."""
+        return cls, number
+
+    @hidden
+    @property
+    @readonly
+    def both(self) -> str:
+        return "both"
+
+
+def test_marks_below_are_found_in_the_class():
+    marks = {name: set(marks_of(member)) for name, member in vars(Below).items()}
+    assert {name: m for name, m in marks.items() if m} == {
+        "balance": {"readonly"},
+        "once": {"readonly", "exposed"},
+        "double": {"hidden"},
+        "made": {"exposed"},
+        "both": {"readonly", "hidden"},
+    }
+
+
+def test_a_property_with_a_marked_getter_is_the_property():
+    below = Below()
+    assert type(vars(Below)["balance"]) is property
+    assert below.balance == 7
+    below.balance = 8
+    assert below.balance == 8
+    del below.balance
+    assert below.balance == 7
+    assert Below.balance.__doc__ == "The balance."
+    assert str(inspect.signature(Below.balance.fget)) == "(self) -> 'int'"
+    assert below.both == "both"
+
+
+def test_no_python_code_runs_between_a_property_and_its_marked_getter():
+    frames = []
+
+    class Account:
+        @property
+        @readonly
+        def balance(self):
+            frames.append(sys._getframe(1).f_code.co_name)
+
+    Account().balance
+    assert frames == ["test_no_python_code_runs_between_a_property_and_its_marked_getter"]
+
+
+def test_a_cached_property_with_a_marked_function_is_computed_once():
+    below = Below()
+    first = below.once
+    assert below.once is first
+    assert below.__dict__["once"] is first
+    assert vars(Below)["once"].__doc__ == "Made once."
+
+
+def test_static_and_class_methods_of_marked_functions_bind_as_ever():
+    class Derived(Below):
+        pass
+
+    assert Derived.double(2, more=1) == Derived().double(2, more=1) == 5
+    assert Derived.made(number=2) == Derived().made(number=2) == (Derived, 2)
+    assert type(Derived.made) is types.MethodType
+    assert (
+        str(inspect.signature(Derived.double)) == "(number: 'int', /, *, more: 'int' = 0) -> 'int'"
+    )
+    assert str(inspect.signature(Derived.made)) == "(*, number: 'int' = 1) -> 'tuple[type, int]'"
+    assert (Derived.double.__doc__, Derived.made.__doc__) == ("Twice.", "Make.")
+    assert inspect.isfunction(Derived.double)
+
+
+@pytest.mark.parametrize(
+    "again", [lambda f: pickle.loads(pickle.dumps(f)), copy.copy, copy.deepcopy]
+)
+def test_a_static_method_of_a_marked_function_is_pickled_and_copied_as_functions_are(again):
+    assert again(Below.double) is Below.double
+
+
+def test_a_property_of_a_marked_abstract_getter_is_abstract():
+    class Base(abc.ABC):
+        @property
+        @readonly
+        @abc.abstractmethod
+        def size(self): ...
+
+    assert Base.__abstractmethods__ == {"size"}
+
+
 class Inner:
     pass
 
@@ -296,9 +419,12 @@ class Inner:
     [
         (lambda: exposed(hidden(add)), "add cannot be exposed and hidden at once"),
         (lambda: hidden(exposed(property(add))), "exposed and hidden at once"),
-        (lambda: readonly(add), "add is a method"),
+        (lambda: exposed(property(hidden(add))), "exposed and hidden at once"),
+        (lambda: hidden(property(len)).getter(exposed(add)), "exposed and hidden at once"),
         (lambda: readonly(staticmethod(add)), "add is a method"),
         (lambda: readonly(classmethod(add)), "add is a method"),
+        (lambda: readonly(hidden(staticmethod(add))), "add is a method"),
+        (lambda: readonly(Inner), "not over the class Inner: use @proxied"),
         (lambda: hidden(Inner), "not over the class Inner: use @proxied"),
         (lambda: exposed(5), r"5 is data: name it in @proxied\(expose"),
         (lambda: hidden(functools.partial), "use @proxied"),

@@ -192,6 +192,46 @@ def test_markers_wrap_nothing_of_the_signature():
     )
 
 
+def test_markers_below_what_makes_the_member_say_the_same():
+    class Above:
+        @exposed
+        @staticmethod
+        def _fixed(a: int) -> str: ...
+
+        @hidden
+        @classmethod
+        def wipe(cls): ...
+
+        @readonly
+        @property
+        def size(self):
+            """How big."""
+
+        @size.setter
+        def size(self, value): ...
+
+    class Below:
+        @staticmethod
+        @exposed
+        def _fixed(a: int) -> str: ...
+
+        @classmethod
+        @hidden
+        def wipe(cls): ...
+
+        @property
+        @readonly
+        def size(self):
+            """How big."""
+
+        @size.setter
+        def size(self, value): ...
+
+    assert shown(Below) == {"_fixed", "size"}
+    assert describe(Below).plain[4:] == describe(Above).plain[4:]
+    assert describe(Below).readonly == ("size",)
+
+
 class Marked:
     @hidden
     def pin(self): ...
@@ -269,6 +309,22 @@ def test_readonly_does_not_name_methods():
 
     with pytest.raises(SpecError, match=r"Wrong\.deposit, which is a method"):
         describe(Wrong)
+
+
+def test_a_method_is_not_marked_read_only():
+    class Wrong(Account):
+        @readonly
+        def deposit(self, amount): ...
+
+    with pytest.raises(SpecError, match=r"Wrong\.deposit is a method.*leave the marker out"):
+        describe(Wrong)
+
+
+def test_a_method_over_a_read_only_property_is_no_error():
+    class Derived(Marked):
+        def name(self): ...
+
+    assert "name" in {method.name for method in describe(Derived).methods}
 
 
 @pytest.mark.parametrize("name", ["__reduce__", "__repr__", "__dict__", "_pipeproxy_link"])

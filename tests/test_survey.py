@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 import attrs
 import pytest
 
-from pipeproxy._marks import exposed, hidden
+from pipeproxy._marks import exposed, hidden, readonly
 from pipeproxy._survey import Survey, signature_of, text_of_annotation, text_of_default
 from pipeproxy.errors import SpecError
 
@@ -275,22 +275,83 @@ def test_docstrings_are_the_nearest_and_values_have_none():
         def maker(cls):
             """Make."""
 
+        @staticmethod
+        @exposed
+        def below():
+            """Below."""
+
     survey = Survey(Derived)
-    names = ["method", "size", "limit", "part", "single", "maker"]
+    names = ["method", "size", "limit", "part", "single", "maker", "below"]
     assert [survey.doc(name) for name in names] == [
-        *("Do it.\n\nAt length.", "How big.", None, None, "Single.", "Make."),
+        *("Do it.\n\nAt length.", "How big.", None, None, "Single.", "Make.", "Below."),
     ]
     assert Survey(list).doc("__len__") == "Return len(self)."
     assert Survey(collections.deque).doc("maxlen")
     assert "thread" in Survey(threading.Thread).doc("name")
 
 
-@pytest.mark.parametrize("above", [property, staticmethod, classmethod, passes_on])
-def test_a_marker_that_does_not_stand_outermost_is_an_error(above):
-    def method(self): ...
+def account(pin: object) -> type[Any]:
+    return type("Account", (), {"__qualname__": "Account", "pin": pin})
 
-    with pytest.raises(SpecError, match=r"Account\.pin must stand outermost"):
-        Survey(type("Account", (), {"__qualname__": "Account", "pin": above(hidden(method))}))
+
+def method(self):
+    self.by_method = 1
+
+
+BELOW = [property, functools.cached_property, staticmethod, classmethod]
+
+
+@pytest.mark.parametrize("above", BELOW)
+def test_a_marker_directly_below_what_makes_the_member_is_the_members_and_nothing_else(above):
+    marked, plain = Survey(account(above(hidden(method)))), Survey(account(above(method)))
+    assert marked.marks("pin") == {"hidden"}
+    assert plain.marks("pin") == set()
+    assert (marked.methods, marked.fields) == (plain.methods, plain.fields)
+    assert set(marked.fields) == {"by_method"}
+
+
+@pytest.mark.parametrize("mark", [hidden, exposed])
+def test_marks_below_and_above_add_up(mark):
+    assert Survey(account(mark(property(readonly(method))))).marks("pin") == {
+        "readonly",
+        mark.__name__,
+    }
+
+
+@pytest.mark.parametrize(
+    "above",
+    [
+        passes_on,
+        functools.cache,
+        functools.partialmethod,
+        functools.singledispatchmethod,
+        lambda marked: property(method).setter(marked),
+        lambda marked: property(method).deleter(marked),
+        lambda marked: property(None, marked),
+        lambda marked: property(marked).setter(exposed(method)),
+        lambda marked: hidden(property(method)).setter(marked),
+        lambda marked: hidden(passes_on(marked)),
+        *(lambda marked, above=above: above(passes_on(marked)) for above in BELOW),
+        lambda marked: classmethod(property(marked)),
+    ],
+)
+def test_a_marker_that_stands_anywhere_else_is_an_error(above):
+    with pytest.raises(SpecError, match=r"Account\.pin must stand outermost, or directly below"):
+        Survey(account(above(hidden(method))))
+
+
+@pytest.mark.parametrize(
+    "marked",
+    [
+        readonly(method),
+        staticmethod(readonly(method)),
+        classmethod(readonly(method)),
+        readonly(functools.partialmethod(method)),
+    ],
+)
+def test_a_read_only_method_is_an_error(marked):
+    with pytest.raises(SpecError, match=r"Account\.pin is a method.*leave the marker out, or put"):
+        Survey(account(marked))
 
 
 # Signatures --------------------------------------------------------------------------------------
@@ -316,12 +377,16 @@ class Signed:
     @exposed
     def marked(self, a): ...
 
+    static_below = staticmethod(exposed(lambda a, b=1: a))
+    maker_below = classmethod(exposed(lambda cls, a: a))
+
     def __call__(self, x): ...
 
 
 @pytest.mark.parametrize(
     "name",
-    "method starred static maker part cached partial wrapped single marked __call__".split(),
+    "method starred static maker part cached partial wrapped single marked static_below "
+    "maker_below __call__".split(),
 )
 def test_signatures_are_those_of_the_bound_method(name):
     found = signature_of(vars(Signed)[name])

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Generic, TypeVar
 
 from typing_extensions import assert_type
 
-from pipeproxy import exposed, hidden, proxied
+from pipeproxy import exposed, hidden, proxied, readonly
 
 T = TypeVar("T")
 
@@ -39,9 +40,28 @@ class Bare:
     def opened(cls, owner: str) -> Bare:
         return cls(owner)
 
+    @classmethod
+    @exposed
+    def closed(cls, owner: str) -> Bare:
+        return cls(owner)
+
     @property
+    @readonly
     def limit(self) -> int:
         return 100
+
+    @property
+    @exposed
+    def pin(self) -> int:
+        return 1234
+
+    @pin.setter
+    def pin(self, pin: int) -> None: ...
+
+    @cached_property
+    @hidden
+    def statement(self) -> list[str]:
+        return []
 
 
 @proxied(hide=("secret",), readonly=["size"])
@@ -84,4 +104,8 @@ def marked_members_keep_their_types(bare: Bare) -> None:
     assert_type(bare._audit(0.5), list[str])
     assert_type(bare.currency(), str)
     assert_type(Bare.rate("1.5"), float)
+    assert_type(Bare.closed("ada"), Bare)
     assert_type(bare.limit, int)
+    assert_type(bare.pin, int)
+    bare.pin = 4321
+    assert_type(bare.statement, list[str])

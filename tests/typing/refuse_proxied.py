@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pipeproxy import exposed, proxied, readonly
+from pipeproxy import exposed, hidden, proxied, readonly
 from tests.typing.accept_proxied import Bare, Box
 
 proxied(Bare("ada"))  # E: call-overload | reportArgumentType
@@ -18,14 +18,24 @@ class Marked:
     def _audit(self, since: float) -> list[str]:
         return [str(since)]
 
-    # mypy has no words for a decorator above @property, but keeps the property's type.
-    @readonly  # E: prop-decorator |
     @property
+    @readonly
     def size(self) -> int:
         return 3
 
     @size.setter
     def size(self, size: int) -> None: ...
+
+    @property
+    @hidden
+    def weight(self) -> int:
+        return 5
+
+    # mypy has no words for a decorator above @property, but keeps the property's type.
+    @readonly  # E: prop-decorator |
+    @property
+    def height(self) -> int:
+        return 7
 
 
 def decorated_classes_and_members_are_not_any(box: Box[int], marked: Marked) -> None:
@@ -36,3 +46,5 @@ def decorated_classes_and_members_are_not_any(box: Box[int], marked: Marked) -> 
     marked._audit(0.5).deposit(3)  # E: attr-defined | reportAttributeAccessIssue
     marked.size.deposit(3)  # E: attr-defined | reportAttributeAccessIssue
     marked.size = "small"  # E: assignment | reportAttributeAccessIssue
+    marked.weight = 6  # E: misc | reportAttributeAccessIssue
+    marked.height.deposit(3)  # E: attr-defined | reportAttributeAccessIssue
