@@ -6,9 +6,11 @@ Every child imports this module, so it loads no pytest.
 from __future__ import annotations
 
 import multiprocessing
+import os
 import subprocess
 import sys
 import traceback
+import weakref
 from collections.abc import Callable
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import BaseContext
@@ -40,6 +42,7 @@ class Child:
     ) -> None:
         made: Any = multiprocessing.get_context(context) if isinstance(context, str) else context
         self._control, theirs = made.Pipe()
+        _all.add(self)
         self.process = made.Process(target=_work, args=(theirs, function, args))
         self.process.start()
         theirs.close()
@@ -89,11 +92,26 @@ class Child:
             self.kill()
 
 
+_all: weakref.WeakSet[Child] = weakref.WeakSet()
+
+
+def _close_copies() -> None:
+    """In a forked child: whoever waits for its parent must see when that is dead."""
+    for child in list(_all):
+        child._control.close()
+
+
+os.register_at_fork(after_in_child=_close_copies)
+
+
 def _work(control: Connection, function: Callable[..., Any] | None, args: Any) -> None:
-    if function is not None:
-        _report(control, function, args)
-    while (job := control.recv()) is not None:
-        _report(control, *job)
+    try:
+        if function is not None:
+            _report(control, function, args)
+        while (job := control.recv()) is not None:
+            _report(control, *job)
+    except (EOFError, ConnectionError):
+        pass  # the parent is dead
 
 
 def _report(control: Connection, function: Callable[..., Any], args: Any) -> None:

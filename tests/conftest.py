@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import multiprocessing
 import os
 from collections.abc import Iterator
@@ -14,7 +13,7 @@ from hypothesis import settings
 
 from pipeproxy import _life
 
-from .support import open_descriptors
+from .support import open_descriptors, opened_since
 
 # OpenBLAS would start threads when NumPy is imported, and forked children lose them.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
@@ -58,7 +57,5 @@ def descriptors_kept() -> Iterator[None]:
     _life.descriptor()
     before = open_descriptors()
     yield
-    if open_descriptors().items() - before.items():
-        gc.collect()
-    left = open_descriptors().items() - before.items()
-    assert not left, f"left open (number, (device, inode)): {sorted(left)}"
+    left = opened_since(before)
+    assert not left, f"left open (number, (device, inode)): {left}"

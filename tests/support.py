@@ -29,6 +29,15 @@ def open_descriptors() -> dict[int, tuple[int, int]]:
     return found
 
 
+def opened_since(
+    before: dict[int, tuple[int, int]],
+) -> list[tuple[int, tuple[int, int]]]:
+    """Return what is open now and was not `before`, once all garbage is collected."""
+    if open_descriptors().items() - before.items():
+        gc.collect()
+    return sorted(open_descriptors().items() - before.items())
+
+
 def take_all_descriptors() -> list[int]:
     """Open as many descriptors as this process is allowed to, and return them."""
     taken = []
@@ -113,6 +122,10 @@ def interrupt(
     Raises:
         AssertionError: the exception of the handler was swallowed.
     """
+    # What the test run itself would do while it is interrupted is not the matter.
+    gc.callbacks.clear()
+    gc.collect()
+    gc.freeze()
     random = Random(20)
     swallowed: list[Any] = []
     sys.unraisablehook = lambda unraisable: swallowed.append(repr(unraisable.object))

@@ -17,12 +17,12 @@ from pathlib import Path
 
 import pytest
 
-from pipeproxy import _door, _life
+from pipeproxy import _door, _life, share
 from pipeproxy._door import Door, Route, check_hello, hello, knock, knocker
 from pipeproxy.errors import ProtocolError
 from pipeproxy.transports.pipe import Pipe, open_pair, wait_for
 
-from .support import in_fork, interrupt, open_descriptors, take_all_descriptors
+from .support import in_fork, interrupt, open_descriptors, opened_since, take_all_descriptors
 
 pytestmark = pytest.mark.usefixtures("descriptors_kept")
 
@@ -299,6 +299,16 @@ def test_bad_knocks_do_not_keep_good_ones_out(entrance: Entrance) -> None:
         assert [found.token for found in entrance.door.read()] == [TOKEN, TOKEN]
 
 
+def test_a_life_that_cannot_be_watched_ends_nobodys_loop() -> None:
+    proxy, listener = share([1, 2])
+    with listener, pipes() as (_, theirs), tempfile.TemporaryFile() as file:
+        ends = [*to_give(theirs), file.fileno()]
+        assert knock(listener._door.lobby, listener._route, TOKEN, NONCE, ends)
+        for _ in range(3):
+            assert listener.poll() == 0
+        assert len(proxy) == 2
+
+
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can become somebody else")
 def test_another_user_gets_in_by_inheritance_only(entrance: Entrance) -> None:
     def knock_as_nobody() -> None:
@@ -393,7 +403,7 @@ def test_no_descriptor_is_lost_however_reading_is_interrupted(
             before = open_descriptors()
             assert interrupt(entrance.door.read, rounds=1000, prepare=knock_some) > 50
             entrance.door.read()
-            assert open_descriptors() == before
+            assert not opened_since(before)
 
     in_fork(interrupted)
 
@@ -471,15 +481,34 @@ def test_an_address_that_is_a_file_is_in_a_directory_that_only_its_user_enters(
     assert not door.parent.exists()
 
 
-@pytest.mark.parametrize("entrance", ["file"], indirect=True)
-def test_an_address_that_cannot_be_made_leaves_no_directory(
-    entrance: Entrance, monkeypatch: pytest.MonkeyPatch
+@pytest.fixture
+def long_directory(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Where temporary files go, with a path that is too long for a socket."""
+    monkeypatch.setattr(_door, "ABSTRACT", False)
+    with tempfile.TemporaryDirectory(suffix="x" * 120) as directory:
+        monkeypatch.setattr(tempfile, "tempdir", directory)
+        yield directory
+
+
+def test_an_address_is_made_where_paths_of_temporary_files_are_too_long(
+    long_directory: str,
 ) -> None:
-    with tempfile.TemporaryDirectory(suffix="x" * 120) as too_long:
-        monkeypatch.setattr(tempfile, "tempdir", too_long)
-        with pytest.raises(OSError, match="too long"):
-            Door(LISTENER, SECRET)
-        assert os.listdir(too_long) == []
+    entrance = Entrance("file")
+    directory = os.path.dirname(os.fsdecode(entrance.door.address))
+    assert stat.S_IMODE(os.stat(directory).st_mode) == 0o700
+    assert_works(entrance)
+    entrance.door.close()
+    assert not os.path.exists(directory)
+    assert os.listdir(long_directory) == []
+
+
+def test_an_address_that_cannot_be_made_leaves_no_directory(
+    long_directory: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_door, "_LONGEST_DIRECTORY", 1000)
+    with pytest.raises(OSError, match="too long"):
+        Door(LISTENER, SECRET)
+    assert os.listdir(long_directory) == []
 
 
 @pytest.mark.skipif(not _door.ABSTRACT, reason="no abstract addresses there")

@@ -17,7 +17,7 @@ from pipeproxy.errors import PipeProxyError, RemoteError, RemoteTraceback
 
 DRAWING = inspect.getdoc(errors) or ""
 BRANCH = re.compile(
-    r"^ +(?:├──|└──) (?P<name>\w+)(?: \((?P<builtin>\w+)\))? +(?P<meaning>\S.*)$", re.M
+    r"^ +(?:├──|└──) (?P<name>\w+)(?: \((?P<builtin>\w+)\))? +(?P<meaning>\S.*)$", re.MULTILINE
 )
 BRANCHES = [found.groups() for found in BRANCH.finditer(DRAWING)]
 CLASSES = {
@@ -39,7 +39,7 @@ def test_the_tree_has_a_branch_for_every_error_and_no_other() -> None:
     drawn = [branch[0] for branch in BRANCHES]
     assert len(drawn) == len(set(drawn)) == DRAWING.count("──")
     assert sorted(drawn) == sorted(CLASSES.keys() - {"PipeProxyError", "RemoteTraceback"})
-    assert re.search(r"^ +PipeProxyError$", DRAWING, re.M)
+    assert re.search(r"^ +PipeProxyError$", DRAWING, re.MULTILINE)
 
 
 @each_branch

@@ -14,6 +14,7 @@ import types
 from pathlib import Path
 
 import pytest
+import wrapt
 
 from pipeproxy._marks import (
     Options,
@@ -357,6 +358,10 @@ def test_a_property_with_a_marked_getter_is_the_property():
     assert below.both == "both"
 
 
+@pytest.mark.skipif(
+    isinstance(wrapt.CallableObjectProxy.__call__, types.FunctionType),
+    reason="wrapt was installed without its extension",
+)
 def test_no_python_code_runs_between_a_property_and_its_marked_getter():
     frames = []
 
