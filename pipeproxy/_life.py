@@ -109,13 +109,15 @@ def at_fork(heir: Heir) -> None:
 
 def _in_child() -> None:
     global _self
-    parent, _self = _self, _Self()
-    for end in parent.life[1:]:  # the writing end: while this copy is open, the parent seems alive
-        end.close()
-    obituaries.clear()
-    for heir in list(_heirs):
-        heir.forked()
-    _descriptors.lock.release()
+    try:
+        parent, _self = _self, _Self()
+        for end in parent.life[1:]:  # the writing end: its copy would make the parent seem alive
+            end.close()
+        obituaries.clear()
+        for heir in list(_heirs):
+            heir.forked()
+    finally:
+        _descriptors.lock.release()
 
 
 os.register_at_fork(

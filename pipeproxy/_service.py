@@ -102,8 +102,8 @@ class Service:
 
     def watch(self, number: int, act: Callable[[], object]) -> None:
         """Call `act` in a turn whenever this descriptor is readable."""
-        self._watched[number] = act
         self._poller.register(number, select.POLLIN)
+        self._watched[number] = act
 
     def unwatch(self, number: int) -> None:
         """Watch this descriptor no more; before it is closed."""
@@ -296,20 +296,28 @@ class Service:
     def _admit(self) -> None:
         """Open a channel for everybody who knocked."""
         for knock in self._door.read():
-            client = self._introduce(knock)
-            caller = Caller(Pipe(knock.reader, knock.writer), client)
-            self._poller.register(caller.pipe.reader, select.POLLIN)
-            self._callers[caller.pipe.reader] = caller
-            client.channels.add(caller)
-            answer = hello(self._route.secret, knock.nonce)
-            caller.send(header(HELLO, len(answer)) + answer)
+            try:
+                self._open(knock)
+            except OSError:
+                pass  # it sent a descriptor that nobody can wait for; all it sent closes itself
+
+    def _open(self, knock: Knock) -> None:
+        client = self._introduce(knock)
+        caller = Caller(Pipe(knock.reader, knock.writer), client)
+        self._poller.register(caller.pipe.reader, select.POLLIN)
+        self._callers[caller.pipe.reader] = caller
+        client.channels.add(caller)
+        answer = hello(self._route.secret, knock.nonce)
+        caller.send(header(HELLO, len(answer)) + answer)
 
     def _introduce(self, knock: Knock) -> Client:
-        client = self._objects.clients.get(knock.token)
-        if client is None:
-            client = self._objects.clients[knock.token] = Client(knock.life)
-            if knock.life is not None:
-                self.watch(knock.life.fileno(), partial(self._bury, knock.token, client))
+        known = self._objects.clients.get(knock.token)
+        if known is not None:
+            return known
+        client = Client(knock.life)
+        if knock.life is not None:
+            self.watch(knock.life.fileno(), partial(self._bury, knock.token, client))
+        self._objects.clients[knock.token] = client
         return client
 
     def _bury(self, token: bytes, client: Client) -> None:

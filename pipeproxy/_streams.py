@@ -33,12 +33,12 @@ class Source:
     asks for it again, so the latest is kept until the next one is asked for.
     """
 
-    __slots__ = ("_chunk", "_items", "_start")
+    __slots__ = ("_chunk", "_items")
 
     def __init__(self, items: Iterator[Any]) -> None:
         self._items = items
-        self._chunk: tuple[list[Any], bool] = ([], True)
-        self._start = 0
+        #: The number of the chunk's first item, the chunk, and whether more may follow it.
+        self._chunk: tuple[int, list[Any], bool] = (0, [], True)
 
     def take(self, count: int, start: int) -> tuple[list[Any], bool]:
         """Return up to `count` items from the one numbered `start` on, and whether more may follow.
@@ -49,11 +49,11 @@ class Source:
         Raises:
             BaseException: whatever the iterator raised in place of the item numbered `start`.
         """
-        taken, more = self._chunk
-        if start == self._start + len(taken) and more:
-            self._chunk = self._take(count)
-            self._start = start
-        return self._chunk
+        first, taken, more = self._chunk
+        if start == first + len(taken) and more:
+            taken, more = self._take(count)
+            self._chunk = (start, taken, more)
+        return taken, more
 
     def _take(self, count: int) -> tuple[list[Any], bool]:
         taken: list[Any] = []
