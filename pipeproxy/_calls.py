@@ -19,7 +19,7 @@ from ._lines import Line, Lines
 from ._members import Plain, name_of, parameters_of
 from ._wire import CALL, FAREWELL, LEAVE, RELEASE, RESULT, Frame, header, pack_numbers
 from .codecs import pickle as codec
-from .errors import CallTimeout, CodecError, ProtocolError
+from .errors import CallTimeout, CodecError, ListenerClosed, OwnerDied, ProtocolError
 
 #: Frames of up to this many bytes are put together before they are written.
 _JOIN_BELOW: Final = 1 << 16
@@ -157,7 +157,10 @@ class Owner:
         What cannot be said now, because this is interrupted, rides with the next call.
         """
         self.left.append(header(LEAVE, 0, entering, number, 0, _activity.current()))
-        line = self._lines.mine()
+        try:
+            line = self._lines.mine()
+        except (OwnerDied, ListenerClosed):
+            return  # and the section with them
         line.busy = True
         line.send(self._give_back())
         while line.unsent:

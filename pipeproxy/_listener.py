@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import weakref
+from collections.abc import Callable
 from functools import partial
 from time import monotonic
 from types import TracebackType
@@ -17,7 +18,6 @@ from ._home import Home, refer_from_home
 from ._objects import Objects
 from ._references import owner_at
 from ._service import Service
-from ._sigint import Deferred
 from ._turns import Turns
 from ._until import Goal, Until
 from .errors import ListenerClosed
@@ -106,14 +106,13 @@ class Listener(Generic[T]):
         check_wait(timeout, "timeout")
         return self._turns.take(partial(self._poll, monotonic() + timeout))
 
-    def _poll(self, deadline: float) -> int:
-        with Deferred(self._door.wake) as interrupt:
-            while True:
-                left = deadline - monotonic()
-                answered = self._service.turn(max(0.0, left))
-                if answered or left <= 0 or self._home.closed:
-                    return answered
-                interrupt.check()
+    def _poll(self, deadline: float, check: Callable[[], None]) -> int:
+        while True:
+            left = deadline - monotonic()
+            answered = self._service.turn(max(0.0, left))
+            if answered or left <= 0 or self._home.closed:
+                return answered
+            check()
 
     def serve(self, until: Goal = None) -> None:
         """Answer calls until something has happened, or until the listener is closed.
@@ -133,22 +132,21 @@ class Listener(Generic[T]):
         self._home.check_open()
         self._turns.take(partial(self._serve, Until(until)))
 
-    def _serve(self, goal: Until) -> None:
+    def _serve(self, goal: Until, check: Callable[[], None]) -> None:
         service = self._service
-        with Deferred(self._door.wake) as interrupt:
+        for life in goal.lives:
+            service.watch(life.fileno(), partial(self._ended, goal, life))
+        try:
+            while not self._home.closed and not goal.reached():
+                service.turn(goal.patience)
+                check()
+            # What the dead wrote last: one turn lets in who knocked, one reads to the end.
+            for _ in range(2 if goal.processes else 0):
+                if not self._home.closed:
+                    service.turn(0)
+        finally:
             for life in goal.lives:
-                service.watch(life.fileno(), partial(self._ended, goal, life))
-            try:
-                while not self._home.closed and not goal.reached():
-                    service.turn(goal.patience)
-                    interrupt.check()
-                # What the dead wrote last: one turn lets in who knocked, one reads to the end.
-                for _ in range(2 if goal.processes else 0):
-                    if not self._home.closed:
-                        service.turn(0)
-            finally:
-                for life in goal.lives:
-                    service.unwatch(life.fileno())
+                service.unwatch(life.fileno())
 
     def _ended(self, goal: Until, life: Any) -> None:
         self._service.unwatch(life.fileno())

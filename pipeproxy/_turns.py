@@ -9,6 +9,7 @@ from typing import Final, TypeVar
 
 from . import _deadline
 from ._service import Service
+from ._sigint import Deferred
 
 #: Seconds after which one who waits looks whether anybody serves.
 _LOOK_EVERY: Final = 0.05
@@ -32,7 +33,7 @@ class Turns:
         self.closing = False
         self._service = service
         self._wake = wake
-        self._lock = threading.RLock()
+        self._lock = threading.Lock()
         self._thread: int | None = None
 
     def check_free(self) -> None:
@@ -41,25 +42,30 @@ class Turns:
         Raises:
             RuntimeError: another one serves, or this one is inside a call that it serves.
         """
-        if self._thread is None:
+        if not self._lock.locked():
             return
-        if self._thread == threading.get_ident():
+        if self._is_mine():
             raise RuntimeError("a method that this listener serves cannot serve it: return first")
         raise RuntimeError("another thread serves this listener; one at a time can")
 
-    def take(self, serve: Callable[[], T]) -> T:
-        """Call `serve` with the right to serve, and return what it returns.
+    def take(self, serve: Callable[[Callable[[], None]], T]) -> T:
+        """Call ``serve(check)`` with the right to serve, and return what it returns.
+
+        Ctrl-C is put off while it runs, until it calls `check` or returns.
 
         Raises:
             RuntimeError: as `check_free`.
+            KeyboardInterrupt: Ctrl-C was pressed.
         """
         self.check_free()
+        # `with` on the lock itself: no handler can come between taking it and being bound to free
+        # it, as it can in a context manager that is written in Python.
         with self._lock:
             self._thread = threading.get_ident()
             try:
-                return serve()
+                with Deferred(self._wake, self._is_mine) as interrupt:
+                    return serve(interrupt.check)
             finally:
-                self._thread = None
                 if self.closing:
                     self._service.close()
 
@@ -71,13 +77,20 @@ class Turns:
         """
         self.closing = True
         self._wake()
-        if self._thread == threading.get_ident():
+        if self._is_mine():
             return  # in a call that this thread serves, or a signal handler: its loop closes it
         if self._lock.acquire(timeout=patience):
             try:
                 self._service.close()
             finally:
                 self._lock.release()
+
+    def _turn(self, patience: float, check: Callable[[], None]) -> None:
+        self._service.turn(patience)
+
+    def _is_mine(self) -> bool:
+        # The lock counts: an interrupt may leave the number of a thread that serves no more.
+        return self._lock.locked() and self._thread == threading.get_ident()
 
     def wait_for(self, event: threading.Event, deadline: float | None) -> None:
         """Wait for an event that may depend on what clients send; serve if nobody else does.
@@ -92,9 +105,9 @@ class Turns:
             if left == 0:
                 raise _deadline.passed()
             patience = _LOOK_EVERY if left is None else min(left, _LOOK_EVERY)
-            if self._thread == threading.get_ident():
+            if self._is_mine():
                 self._service.heed(patience)
-            elif self._thread is None and not self.closing:
-                self.take(partial(self._service.turn, patience))
+            elif not self._lock.locked() and not self.closing:
+                self.take(partial(self._turn, patience))
             else:
                 event.wait(patience)
