@@ -24,6 +24,7 @@ if sys.platform == "win32":
 
 from ._deadline import timeout
 from ._listener import Listener, share
+from ._locked import locked
 from ._marks import exposed, hidden, proxied, readonly
 from ._spawn import Host, spawn, spawning
 from .errors import (
@@ -64,6 +65,7 @@ __all__ = [
     "SpecError",
     "exposed",
     "hidden",
+    "locked",
     "proxied",
     "readonly",
     "share",

@@ -251,7 +251,7 @@ class Lines:
 
 
 def _check_hello(route: Route, nonce: bytes, frame: Frame) -> None:
-    kind, _, _, _, payload = frame
+    kind, *_, payload = frame
     if kind != HELLO:
         raise ProtocolError("the owner's first word was no hello")
     _door.check_hello(route, nonce, payload)

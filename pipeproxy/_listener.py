@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import weakref
+from collections.abc import Callable
 from functools import partial
 from time import monotonic
 from types import TracebackType
@@ -13,11 +14,11 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from . import _life
 from ._deadline import check_wait
 from ._door import Door, Route
-from ._home import Home
+from ._home import Home, refer_from_home
 from ._objects import Objects
 from ._references import owner_at
 from ._service import Service
-from ._sigint import Deferred
+from ._turns import Turns
 from ._until import Goal, Until
 from .errors import ListenerClosed
 from .transports.pipe import SPIN
@@ -57,10 +58,10 @@ class Listener(Generic[T]):
         self._door = Door(identity, secret)
         self._route = Route(identity, os.getpid(), self._door.address, secret, spin)
         self._objects = Objects()
-        self._home = Home(self._route, self._objects)
-        self._service = Service(self._route, self._door, self._objects, self._home.refer)
-        self._turn = threading.RLock()
-        self._poller: int | None = None
+        refer = partial(refer_from_home, self._route, self._objects)
+        self._service = Service(self._route, self._door, self._objects, refer)
+        self._turns = Turns(self._service, self._door.wake)
+        self._home = Home(self._route, self._objects, self._turns.wait_for)
         _life.at_fork(self)
         from multiprocessing.util import Finalize  # here, as only owners pay for it
 
@@ -103,14 +104,15 @@ class Listener(Generic[T]):
         """
         self._home.check_open()
         check_wait(timeout, "timeout")
-        deadline = monotonic() + timeout
-        with self._in_turn(), Deferred(self._door.wake) as interrupt:
-            while True:
-                left = deadline - monotonic()
-                answered = self._service.turn(max(0.0, left))
-                if answered or left <= 0 or self._home.closed:
-                    return answered
-                interrupt.check()
+        return self._turns.take(partial(self._poll, monotonic() + timeout))
+
+    def _poll(self, deadline: float, check: Callable[[], None]) -> int:
+        while True:
+            left = deadline - monotonic()
+            answered = self._service.turn(max(0.0, left))
+            if answered or left <= 0 or self._home.closed:
+                return answered
+            check()
 
     def serve(self, until: Goal = None) -> None:
         """Answer calls until something has happened, or until the listener is closed.
@@ -128,24 +130,23 @@ class Listener(Generic[T]):
             TypeError, ValueError: `until` is none of these.
         """
         self._home.check_open()
-        self._serve(Until(until))
+        self._turns.take(partial(self._serve, Until(until)))
 
-    def _serve(self, goal: Until) -> None:
+    def _serve(self, goal: Until, check: Callable[[], None]) -> None:
         service = self._service
-        with self._in_turn(), Deferred(self._door.wake) as interrupt:
+        for life in goal.lives:
+            service.watch(life.fileno(), partial(self._ended, goal, life))
+        try:
+            while not self._home.closed and not goal.reached():
+                service.turn(goal.patience)
+                check()
+            # What the dead wrote last: one turn lets in who knocked, one reads to the end.
+            for _ in range(2 if goal.processes else 0):
+                if not self._home.closed:
+                    service.turn(0)
+        finally:
             for life in goal.lives:
-                service.watch(life.fileno(), partial(self._ended, goal, life))
-            try:
-                while not self._home.closed and not goal.reached():
-                    service.turn(goal.patience)
-                    interrupt.check()
-                # What the dead wrote last: one turn lets in who knocked, one reads to the end.
-                for _ in range(2 if goal.processes else 0):
-                    if not self._home.closed:
-                        service.turn(0)
-            finally:
-                for life in goal.lives:
-                    service.unwatch(life.fileno())
+                service.unwatch(life.fileno())
 
     def _ended(self, goal: Until, life: Any) -> None:
         self._service.unwatch(life.fileno())
@@ -166,7 +167,7 @@ class Listener(Generic[T]):
             RuntimeError: another thread serves it already.
         """
         self._home.check_open()
-        self._check_free()
+        self._turns.check_free()
         return Background(self)
 
     def fileno(self) -> int:
@@ -198,21 +199,14 @@ class Listener(Generic[T]):
 
     def _close(self, patience: float) -> None:
         self._home.close()
-        if self._route.pid != os.getpid():
-            return  # a forked child, in which another thread of the parent's may hold the turn
-        self._door.wake()
-        if self._poller == threading.get_ident():
-            return  # in a call that this thread serves, or a signal handler: its loop closes it
-        self._at_exit.cancel()
-        if self._turn.acquire(timeout=patience):
-            try:
-                self._service.close()
-            finally:
-                self._turn.release()
+        if self._route.pid == os.getpid():
+            self._at_exit.cancel()
+            self._turns.close(patience)
+        # else it is a forked child, in which another thread of the parent's may hold the right
 
     def __del__(self) -> None:
         # Nobody serves what nobody holds. Every write of this is small and never waits.
-        if hasattr(self, "_poller") and not self._home.closed:
+        if hasattr(self, "_at_exit") and not self._home.closed:
             self._close(0)
 
     def __enter__(self) -> Listener[T]:
@@ -234,37 +228,6 @@ class Listener(Generic[T]):
             return
         self._home.move_out(owner_at(self._route, self._door.lobby, self._life))
 
-    def _in_turn(self) -> _Turn:
-        self._check_free()
-        return _Turn(self)
-
-    def _check_free(self) -> None:
-        if self._poller is None:
-            return
-        if self._poller == threading.get_ident():
-            raise RuntimeError("a method that this listener serves cannot serve it: return first")
-        raise RuntimeError("another thread serves this listener; one at a time can")
-
-
-class _Turn:
-    """The right of one thread to serve a listener."""
-
-    __slots__ = ("_listener",)
-
-    def __init__(self, listener: Listener[Any]) -> None:
-        self._listener = listener
-
-    def __enter__(self) -> None:
-        self._listener._turn.acquire()
-        self._listener._poller = threading.get_ident()
-
-    def __exit__(self, *exception: object) -> None:
-        listener = self._listener
-        listener._poller = None
-        if listener._home.closed:
-            listener._service.close()
-        listener._turn.release()
-
 
 class Background:
     """A listener that is served by a thread of its own, until `stop` or the end of the block."""
@@ -279,7 +242,7 @@ class Background:
         goal = Until(lambda: self._stopping)
         goal.patience = None  # `stop` wakes the thread itself
         try:
-            self._listener._serve(goal)
+            self._listener._turns.take(partial(self._listener._serve, goal))
         except (ListenerClosed, RuntimeError):
             pass  # closed, or taken by another thread, before this one came to serve it
 

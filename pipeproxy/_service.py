@@ -19,24 +19,12 @@ from typing import Any, Final
 
 from . import _descriptors
 from ._channel import Channel
+from ._dispatch import Dispatch, Place
 from ._door import Door, Knock, Route, hello
-from ._members import name_of
-from ._objects import Client, Objects, Shared
-from ._streams import MEMBERS, Source
-from ._wire import (
-    FAILURE,
-    FAREWELL,
-    FROM_CLIENT,
-    HELLO,
-    LIMIT,
-    RELEASE,
-    RESULT,
-    Frame,
-    header,
-    unpack_numbers,
-)
-from .codecs import pickle as codec
-from .errors import CodecError, ListenerClosed, ProtocolError, Released
+from ._objects import Client, Objects
+from ._sections import Taken
+from ._wire import CALL, FAREWELL, FROM_CLIENT, HELLO, LEAVE, Frame, header, unpack_numbers
+from .errors import ListenerClosed, ProtocolError
 from .transports.pipe import Pipe, Waiter, make_poller
 
 #: Bytes that may wait for one client before the owner stops reading from it.
@@ -51,16 +39,20 @@ class Caller(Channel):
     Attributes:
         client: the process that it belongs to.
         frames: what has arrived and was not served yet.
+        waits: where its first frame waits in line; everything behind it waits too.
+        entered: the same, once its turn has come, until it has run.
         paused: it takes too little, so nothing is read from it.
         ended: its other end is closed; what it wrote is served, and the replies go nowhere.
     """
 
-    __slots__ = ("client", "ended", "frames", "paused")
+    __slots__ = ("client", "ended", "entered", "frames", "paused", "waits")
 
     def __init__(self, pipe: Pipe, client: Client) -> None:
         super().__init__(pipe, FROM_CLIENT)
         self.client = client
         self.frames: deque[Frame] = deque()
+        self.waits: Place | None = None
+        self.entered: Place | None = None
         self.paused = False
         self.ended = False
 
@@ -76,7 +68,7 @@ class Service:
 
     Attributes:
         closed: it serves nobody any more.
-        errors: calls that ended in an exception.
+        dispatch: what runs the calls.
         waited, ran: seconds spent so far in waiting, and in all else.
     """
 
@@ -88,14 +80,16 @@ class Service:
         refer: Callable[[object], Any],
     ) -> None:
         self.closed = False
-        self.errors = 0
         self.waited = self.ran = 0.0
         self._route, self._door, self._objects = route, door, objects
-        self._refer = refer
+        self.dispatch = Dispatch(objects, refer)
         self._poller = make_poller()
         self._waiter = Waiter(self._poller, 1, route.spin)
         self._warm = False
         self._in_hand: Caller | None = None
+        self._nested = False
+        self._entered: deque[Caller] = deque()
+        self._pending: deque[Caller] = deque()
         self._callers: dict[int, Caller] = {}
         self._writers: dict[int, Caller] = {}
         self._watched: dict[int, Callable[[], object]] = {}
@@ -144,10 +138,37 @@ class Service:
                 answered += self._attend(writer)
             elif number in self._watched:
                 self._watched[number]()
+        if self._entered or self._pending:
+            answered += self._go_on()
         self._warm = answered > 0
         self.waited += woke - began
         self.ran += monotonic() - woke
         return answered
+
+    def heed(self, timeout: float) -> None:
+        """In the middle of a call: read what arrives, and run nothing.
+
+        What clients leave is heeded, and what was the dead's is given up; calls wait for a turn.
+        """
+        in_hand, self._nested = self._in_hand, True
+        try:
+            for number, _ in self._waiter.sleep(timeout):
+                caller = self._callers.get(number)
+                if caller is not None:
+                    self._read(caller)
+                    self._postpone(caller)
+                elif number in self._watched:
+                    self._watched[number]()
+        finally:
+            self._in_hand, self._nested = in_hand, False
+
+    def _postpone(self, caller: Caller) -> None:
+        """Leave a caller to the next turn, but heed what wants no answer."""
+        self._overtake(caller)
+        self._pending.append(caller)
+        if caller.ended and not caller.paused:
+            caller.paused = True  # its end would be reported again and again
+            self._poller.unregister(caller.pipe.reader)
 
     def _attend(self, caller: Caller) -> int:
         """Move what can be moved on one channel, both ways, and serve what has arrived."""
@@ -174,6 +195,8 @@ class Service:
         if frames is None:
             return False
         caller.frames += frames
+        if caller.waits is not None:
+            self._overtake(caller)
         return True
 
     def _serve(self, caller: Caller) -> int:
@@ -181,18 +204,24 @@ class Service:
         frames = caller.frames
         replies: list[bytes] = []
         size = answered = 0
-        while frames and caller.unsent <= _MOST_UNSENT:
-            kind, ident, number, member, payload = frames.popleft()
-            if kind == RELEASE:
-                self._release(caller, payload)
+        while frames and caller.waits is None and caller.unsent <= _MOST_UNSENT:
+            frame = frames.popleft()
+            if frame[0] != CALL:
+                self._heed(caller, frame)
                 continue
-            kind, answer = self._answer(caller.client, number, member, payload)
+            try:
+                kind, answer = self.dispatch.answer(caller.client, caller, frame)
+            except Taken:
+                self._wait_in_line(caller, frame)
+                continue
             if self.closed:
                 raise ListenerClosed("a method forked this process; the listener is its parent's")
             answered += 1
+            if caller.entered is not None:
+                self._leave(caller)
             if caller.ended:
                 continue
-            replies += (header(kind, len(answer), ident), answer)
+            replies += (header(kind, len(answer), frame[1]), answer)
             size += len(answer)
             if size > _JOIN_BELOW:
                 for part in replies:
@@ -202,51 +231,65 @@ class Service:
             caller.send(b"".join(replies))
         return answered
 
-    def _release(self, caller: Caller, payload: bytes | memoryview) -> None:
+    def _heed(self, caller: Caller, frame: Frame) -> None:
+        """Do what a client says that wants no answer."""
+        kind, ident, number, activity, _, payload = frame
+        if kind == LEAVE:
+            self.dispatch.leave(caller.client, number, activity, ident)
+            return
         try:
             self._objects.release(caller.client, unpack_numbers(payload))
         except ProtocolError:
             caller.ended = True
             caller.frames.clear()
 
-    def _answer(
-        self, client: Client, number: int, member: int, payload: bytes | memoryview
-    ) -> tuple[int, bytes]:
-        """Run one call and return the kind and the payload of its reply."""
-        args: tuple[Any, ...] = ()
-        try:
-            shared = self._objects.find(number)
-            args, kwargs = _arguments(shared, member, payload)
-            value = shared.call(member, args, kwargs)
-        except BaseException as error:
-            return self._failure(error, number, member, args)
-        try:
-            if member in shared.iterating:
-                value = self._keep_iterator(value, client)
-            answer = codec.encode(value, self._refer)
-            if len(answer) > LIMIT:
-                raise CodecError(f"it has {len(answer)} bytes, and at most {LIMIT} can travel")
-        except CodecError as error:
-            where = name_of(shared.members.plain, member, args)
-            explained = codec.explain_result(value, error, where, self._refer)
-            return self._failure(explained, number, member, args)
-        return RESULT, answer
+    # -- waiting in line --------------------------------------------------------------------------
 
-    def _failure(
-        self, error: BaseException, number: int, member: int, args: tuple[Any, ...]
-    ) -> tuple[int, bytes]:
-        self.errors += 1
-        try:
-            where = name_of(self._objects.find(number).members.plain, member, args)
-        except Released:
-            where = f"object {number}"
-        return FAILURE, codec.encode_failure(error, where, self._refer)
+    def _wait_in_line(self, caller: Caller, frame: Frame) -> None:
+        """Keep a call, and all that comes after it on its channel, until it may run."""
+        caller.frames.appendleft(frame)
+        place = self.dispatch.place(caller.client, caller, frame)
+        caller.waits = place
+        if place.section.enter(place.holder, place.name, partial(self._resume, caller)):
+            self._resume(caller)
 
-    def _keep_iterator(self, value: Any, client: Client) -> Any:
-        """Let the client take from an iterator, which stays here and is an object of its now."""
-        if self._objects.of(value) is not None:
-            return value  # an object that iterates over itself
-        return self._objects.add(Source(value), MEMBERS, client).target
+    def _resume(self, caller: Caller) -> None:
+        """Let a turn go on with a caller that has entered; it may be called by any thread."""
+        self._entered.append(caller)
+        self._door.wake()
+
+    def _overtake(self, caller: Caller) -> None:
+        """Heed at once what a waiting caller leaves, as others may wait for just that."""
+        kept = deque(frame for frame in caller.frames if frame[0] == CALL)
+        said = [frame for frame in caller.frames if frame[0] != CALL]
+        caller.frames = kept
+        for frame in said:
+            self._heed(caller, frame)
+            if caller.waits is not None and caller.waits.name == frame[1] and frame[0] == LEAVE:
+                caller.waits = None  # it gave up the entering that it waits for
+                kept.popleft()
+
+    def _go_on(self) -> int:
+        """Serve the callers whose turn has come."""
+        answered = 0
+        while self._entered:
+            caller = self._entered.popleft()
+            caller.entered, caller.waits = caller.waits, None
+            if caller.pipe.closed:
+                self._leave(caller)
+            else:
+                answered += self._attend(caller)
+        while self._pending:
+            caller = self._pending.popleft()
+            if not caller.pipe.closed:
+                answered += self._attend(caller)
+        return answered
+
+    def _leave(self, caller: Caller) -> None:
+        """Leave the section that a caller entered for one call, or will not enter any more."""
+        place, caller.entered = caller.entered or caller.waits, None
+        if place is not None and not place.stays:
+            place.section.leave(place.holder, place.name)
 
     # -- channels ---------------------------------------------------------------------------------
 
@@ -278,13 +321,20 @@ class Service:
         return client
 
     def _bury(self, token: bytes, client: Client) -> None:
-        """Serve what a dead process still wrote, then give up all that was its."""
+        """Give up all that was a dead process's, and serve what it still wrote.
+
+        If it died inside a section nothing of that is served: what it was in the middle of is
+        repaired, not finished.
+        """
+        inside = self.dispatch.abandon(client)
         for caller in list(client.channels):
             assert isinstance(caller, Caller)
             while self._read(caller):
                 pass
+            if inside or caller.waits is not None:
+                caller.frames.clear()
             caller.ended = True
-            self._attend(caller)
+            (self._postpone if self._nested else self._attend)(caller)
         if client.life is not None:
             self.unwatch(client.life.fileno())
             client.life.close()
@@ -311,6 +361,7 @@ class Service:
         """Close a channel; before its descriptors are closed, nobody waits for them any more."""
         self._in_hand = None
         caller.client.channels.discard(caller)
+        self._leave(caller)
         if self._callers.pop(caller.pipe.reader, None) is not None and not caller.paused:
             self._poller.unregister(caller.pipe.reader)
         if self._writers.pop(caller.pipe.writer, None) is not None:
@@ -346,12 +397,3 @@ class Service:
             self._callers.clear()
             self._writers.clear()
             self._watched.clear()
-
-
-def _arguments(
-    shared: Shared, member: int, payload: bytes | memoryview
-) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    try:
-        return codec.decode_call(payload)
-    except CodecError:
-        return codec.decode_call(payload, name_of(shared.members.plain, member))

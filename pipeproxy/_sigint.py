@@ -21,36 +21,30 @@ class Deferred:
 
     Args:
         wake: called when it is noted, to end a wait.
+        is_inside: whether this thread is inside the block: some other handler may have raised in
+            the moment in which it was to be left.
     """
 
-    __slots__ = ("__weakref__", "_noted", "_ours", "_wake")
+    __slots__ = ("__weakref__", "is_inside", "noted", "wake")
 
-    def __init__(self, wake: Callable[[], None]) -> None:
-        self._wake = wake
-        self._noted = False
-        self._ours = False
+    def __init__(self, wake: Callable[[], None], is_inside: Callable[[], bool]) -> None:
+        self.wake = wake
+        self.is_inside = is_inside
+        self.noted = False
 
     def __enter__(self) -> Deferred:
-        if (
-            threading.current_thread() is threading.main_thread()
-            and signal.getsignal(signal.SIGINT) is signal.default_int_handler
-        ):
-            signal.signal(signal.SIGINT, self._note)
-            self._ours = True
+        global _current  # noqa: PLW0603 - there is one SIGINT in a process
+        if threading.current_thread() is threading.main_thread() and signal.getsignal(
+            signal.SIGINT
+        ) in (signal.default_int_handler, _note):
+            _current = self
+            signal.signal(signal.SIGINT, _note)
             _life.at_fork(self)
         return self
 
     def forked(self) -> None:
         """In a forked child: the loop is the parent's, and so was the handler."""
-        if self._ours:
-            self._ours = False
-            signal.signal(signal.SIGINT, signal.default_int_handler)
-
-    def _note(self, number: int, frame: FrameType | None) -> None:
-        if self._noted:
-            signal.default_int_handler(number, frame)
-        self._noted = True
-        self._wake()
+        self._give_back()
 
     def check(self) -> None:
         """Raise the KeyboardInterrupt that was noted.
@@ -58,8 +52,8 @@ class Deferred:
         Raises:
             KeyboardInterrupt: Ctrl-C was pressed.
         """
-        if self._noted:
-            self._noted = False
+        if self.noted:
+            self.noted = False
             raise KeyboardInterrupt
 
     def __exit__(
@@ -68,8 +62,21 @@ class Deferred:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if self._ours:
-            if signal.getsignal(signal.SIGINT) == self._note:
-                signal.signal(signal.SIGINT, signal.default_int_handler)
-            if error is None:
-                self.check()
+        self._give_back()
+        if error is None:
+            self.check()
+
+    def _give_back(self) -> None:
+        if _current is self and signal.getsignal(signal.SIGINT) is _note:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+_current: Deferred | None = None
+
+
+def _note(number: int, frame: FrameType | None) -> None:
+    if _current is None or _current.noted or not _current.is_inside():
+        signal.default_int_handler(number, frame)
+    else:
+        _current.noted = True
+        _current.wake()

@@ -54,7 +54,7 @@ class Until:
         if goal is None:
             self.patience = None
             self._look = _never
-        elif hasattr(goal, "is_alive"):
+        elif _is_process(goal):
             self._wait_for([goal])
         elif hasattr(goal, "is_set"):
             self._look = goal.is_set
@@ -68,7 +68,7 @@ class Until:
     def _wait_for(self, processes: list[Any]) -> None:
         self.processes = True
         for process in processes:
-            if not hasattr(process, "is_alive"):
+            if not _is_process(process):
                 raise _not_a_goal(process)
             if process.pid is None:
                 raise ValueError(f"{process!r} was not started: start it, then serve until it ends")
@@ -104,6 +104,10 @@ class Until:
                 if not process.is_alive():
                     del self._waiting[key]
         return not self._waiting
+
+
+def _is_process(goal: object) -> bool:
+    return hasattr(goal, "is_alive") and hasattr(type(goal), "pid")  # unlike a thread
 
 
 def _never() -> bool:

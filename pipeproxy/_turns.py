@@ -1,0 +1,113 @@
+"""Who serves a listener: one thread at a time, whichever takes the right to."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from functools import partial
+from typing import Final, TypeVar
+
+from . import _deadline
+from ._service import Service
+from ._sigint import Deferred
+
+#: Seconds after which one who waits looks whether anybody serves.
+_LOOK_EVERY: Final = 0.05
+
+
+T = TypeVar("T")
+
+
+class Turns:
+    """The right to serve.
+
+    Args:
+        service: what is served.
+        wake: ends a wait of the thread that serves.
+
+    Attributes:
+        closing: the service closes when the thread that serves it lets go.
+    """
+
+    def __init__(self, service: Service, wake: Callable[[], None]) -> None:
+        self.closing = False
+        self._service = service
+        self._wake = wake
+        self._lock = threading.Lock()
+        self._thread: int | None = None
+
+    def check_free(self) -> None:
+        """Pass if this thread may serve now.
+
+        Raises:
+            RuntimeError: another one serves, or this one is inside a call that it serves.
+        """
+        if not self._lock.locked():
+            return
+        if self._is_mine():
+            raise RuntimeError("a method that this listener serves cannot serve it: return first")
+        raise RuntimeError("another thread serves this listener; one at a time can")
+
+    def take(self, serve: Callable[[Callable[[], None]], T]) -> T:
+        """Call ``serve(check)`` with the right to serve, and return what it returns.
+
+        Ctrl-C is put off while it runs, until it calls `check` or returns.
+
+        Raises:
+            RuntimeError: as `check_free`.
+            KeyboardInterrupt: Ctrl-C was pressed.
+        """
+        self.check_free()
+        # `with` on the lock itself: no handler can come between taking it and being bound to free
+        # it, as it can in a context manager that is written in Python.
+        with self._lock:
+            self._thread = threading.get_ident()
+            try:
+                with Deferred(self._wake, self._is_mine) as interrupt:
+                    return serve(interrupt.check)
+            finally:
+                if self.closing:
+                    self._service.close()
+
+    def close(self, patience: float) -> None:
+        """Close the service: now, or when the thread that serves has finished its call.
+
+        Args:
+            patience: seconds to wait for that; -1 without end.
+        """
+        self.closing = True
+        self._wake()
+        if self._is_mine():
+            return  # in a call that this thread serves, or a signal handler: its loop closes it
+        if self._lock.acquire(timeout=patience):
+            try:
+                self._service.close()
+            finally:
+                self._lock.release()
+
+    def _turn(self, patience: float, check: Callable[[], None]) -> None:
+        self._service.turn(patience)
+
+    def _is_mine(self) -> bool:
+        # The lock counts: an interrupt may leave the number of a thread that serves no more.
+        return self._lock.locked() and self._thread == threading.get_ident()
+
+    def wait_for(self, event: threading.Event, deadline: float | None) -> None:
+        """Wait for an event that may depend on what clients send; serve if nobody else does.
+
+        Inside a call that is served no other is run: only what clients leave is heeded.
+
+        Raises:
+            CallTimeout: it was not set before the deadline.
+        """
+        while not event.is_set():
+            left = _deadline.left(deadline)
+            if left == 0:
+                raise _deadline.passed()
+            patience = _LOOK_EVERY if left is None else min(left, _LOOK_EVERY)
+            if self._is_mine():
+                self._service.heed(patience)
+            elif not self._lock.locked() and not self.closing:
+                self.take(partial(self._turn, patience))
+            else:
+                event.wait(patience)
