@@ -9,6 +9,7 @@ import stat
 import subprocess
 import sys
 from collections.abc import Iterator
+from time import monotonic
 
 import pytest
 
@@ -340,7 +341,21 @@ def test_wait_for_tells_which_are_ready(pair: tuple[Pipe, Pipe]) -> None:
     assert wait_for(*wants) == {theirs.reader}
     theirs.close()
     assert wait_for((own.reader, False), (own.writer, True)) == {own.reader, own.writer}
-    assert wait_for(timeout=0.01) == set()
+
+
+def test_nothing_is_given_up_before_its_time(pair: tuple[Pipe, Pipe]) -> None:
+    own, _ = pair
+    poller = select.poll()
+    poller.register(own.reader, select.POLLIN)
+    waits = [
+        lambda: wait_for(timeout=0.05),
+        lambda: wait_for((own.reader, False), timeout=0.05),
+        lambda: Waiter(poller, 1000, SPIN).wait(0.05),
+    ]
+    for wait in waits:
+        began = monotonic()
+        assert not wait()
+        assert monotonic() - began > 0.049
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="cannot be set there")

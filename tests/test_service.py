@@ -82,7 +82,7 @@ class Raw:
         assert knock(door, route, self.token, nonce, ends)
         theirs.close()
         door.close()
-        kind, _, _, _, payload = self.read()
+        kind, *_, payload = self.read()
         assert kind == HELLO
         check_hello(route, nonce, payload)
 
@@ -113,7 +113,7 @@ class Raw:
 
     def result(self) -> Any:
         """What came of the last call: its result, or the exception itself."""
-        kind, ident, _, _, payload = self.read()
+        kind, ident, *_, payload = self.read()
         assert ident == self.ident
         if kind == FAILURE:
             return codec.decode_failure(payload)
@@ -319,7 +319,7 @@ def test_an_object_that_does_not_exist_is_released(scene: Scene, number: int) ->
 def open_iterator(raw: Raw) -> int:
     """Ask for an iterator, which stays in the owner, and return its number."""
     raw.write(raw.call("__iter__"))
-    kind, _, _, _, payload = raw.read()
+    kind, *_, payload = raw.read()
     assert kind == RESULT
     stream: Any = codec.decode(payload)
     number: int = stream._number
@@ -328,7 +328,7 @@ def open_iterator(raw: Raw) -> int:
 
 
 def take(raw: Raw, number: int) -> Any:
-    raw.write(raw.frame(FIRST_METHOD, codec.encode_call((5,), None), number))
+    raw.write(raw.frame(FIRST_METHOD, codec.encode_call((5, 0), None), number))
     return raw.result()
 
 

@@ -1,0 +1,508 @@
+"""An object in a process of its own: how it starts, how it ends, and what is told of its end."""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from multiprocessing.context import BaseContext
+from typing import Any
+
+import pytest
+
+from pipeproxy import (
+    CallTimeout,
+    Host,
+    ListenerClosed,
+    OwnerDied,
+    RemoteTraceback,
+    SpecError,
+    _life,
+    spawn,
+    spawning,
+    timeout,
+)
+
+from .children import Child, outcome, poll_until, run_program
+from .support import PATIENCE, in_fork, is_readable
+
+pytestmark = pytest.mark.usefixtures("descriptors_kept")
+
+
+class Account:
+    def __init__(self, owner: str, balance: int = 0) -> None:
+        self.owner = owner
+        self.balance = balance
+
+    def deposit(self, amount: int) -> int:
+        self.balance += amount
+        return self.balance
+
+    def pid(self) -> int:
+        return os.getpid()
+
+    def start_method(self) -> str | None:
+        return multiprocessing.get_start_method(allow_none=True)
+
+    def process_type(self) -> str:
+        return type(multiprocessing.current_process()).__name__
+
+    def exit(self, code: int) -> None:
+        os._exit(code)
+
+    def kill(self, number: int) -> None:
+        os.kill(os.getpid(), number)
+
+    def crash(self) -> None:
+        signal.signal(signal.SIGSEGV, signal.SIG_DFL)
+        ctypes.string_at(0)
+
+    def deposit_into(self, other: Account, amount: int) -> int:
+        return other.deposit(amount)
+
+    def spawn_another(self) -> tuple[Any, int]:
+        self.proxy, self.host = spawn(Account, "inner")
+        return self.proxy, self.proxy.pid()
+
+
+class Refused(Exception):
+    def __init__(self, owner: str, *, code: int) -> None:
+        super().__init__(f"no account for {owner}")
+        self.code = code
+
+
+def refuse(owner: str) -> Account:
+    raise Refused(owner, code=7)
+
+
+def leave(code: int) -> Account:
+    os._exit(code)
+
+
+def leave_by_system_exit(code: int) -> Account:
+    raise SystemExit(code)
+
+
+def die(number: int) -> Account:
+    os.kill(os.getpid(), number)
+    threading.Event().wait()
+    raise AssertionError
+
+
+def crash() -> Account:
+    signal.signal(signal.SIGSEGV, signal.SIG_DFL)
+    ctypes.string_at(0)
+    raise AssertionError
+
+
+def hang() -> Account:
+    threading.Event().wait()
+    raise AssertionError
+
+
+def make(owner: str) -> Account:
+    return Account(owner, 5)
+
+
+class Nothing:
+    __slots__ = ()
+
+
+@pytest.fixture(autouse=True)
+def _context(context: BaseContext) -> Iterator[None]:
+    """Let every test spawn in every way."""
+    with spawning(context):
+        yield
+
+
+def is_gone(pid: int) -> bool:
+    """Wait until a process, which need not be a child of this one, is dead."""
+    try:
+        life = _life.watch(pid)
+    except ProcessLookupError:
+        return True
+    if life is None:
+        poll_until(lambda: outcome(os.kill, pid, 0)[0] == "raised")
+        return True
+    return is_readable(life.fileno())
+
+
+# Life --------------------------------------------------------------------------------------------
+
+
+def test_the_object_lives_in_a_process_of_its_own() -> None:
+    proxy, host = spawn(Account, "ada", balance=100)
+    with host:
+        assert proxy.deposit(5) == 105
+        assert (proxy.owner, proxy.balance) == ("ada", 105)
+        assert proxy.pid() == host.process.pid != os.getpid()
+        assert isinstance(proxy, Account)
+        assert repr(host) == f"<Host of Account in process {host.process.pid}: running>"
+    assert repr(host) == f"<Host of Account in process {host.process.pid}: ended>"
+
+
+def test_the_context_of_spawning_starts_it(context: BaseContext) -> None:
+    proxy, host = spawn(Account, "ada")
+    with host:
+        assert proxy.process_type() == type(context.Process()).__name__  # type: ignore[attr-defined]
+
+
+def test_whatever_returns_an_object_can_be_called() -> None:
+    proxy, host = spawn(make, "ada")
+    with host:
+        assert proxy.deposit(1) == 6
+
+
+def test_closing_the_host_ends_the_process() -> None:
+    proxy, host = spawn(Account, "ada")
+    other, other_host = spawn(Account, "bob")
+    assert proxy.deposit(1) == 1
+    for _ in range(2):
+        host.close()
+        assert host.process.exitcode == 0
+        with pytest.raises((OwnerDied, ListenerClosed), match=f"process {host.process.pid}"):
+            proxy.deposit(1)
+    assert other.deposit(1) == 1
+    other_host.close()
+    with pytest.raises((OwnerDied, ListenerClosed)):
+        other.deposit(1)
+
+
+def test_a_proxy_that_never_called_learns_of_the_end_as_well() -> None:
+    proxy, host = spawn(Account, "ada")
+    host.close()
+    with pytest.raises((OwnerDied, ListenerClosed), match=f"process {host.process.pid}"):
+        proxy.deposit(1)
+
+
+def test_a_host_that_nobody_holds_goes_on() -> None:
+    proxy = spawn(Account, "ada")[0]
+    gc.collect()
+    assert proxy.deposit(1) == 1
+    process = multiprocessing.active_children()
+    ours = [p for p in process if p.pid == proxy.pid()]
+    assert len(ours) == 1
+    _life.obituaries[ours[0].pid or 0].__self__.close()  # type: ignore[attr-defined]
+
+
+def test_it_lives_on_after_the_thread_that_made_it() -> None:
+    made: list[Any] = []
+    method = spawning.__module__ and multiprocessing.get_context("fork")
+
+    def work() -> None:
+        with spawning(method):
+            made.extend(spawn(Account, "ada"))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    proxy, host = made
+    made.clear()
+    with host:
+        assert proxy.deposit(1) == 1
+
+
+def test_ctrl_c_at_the_terminal_does_not_reach_it() -> None:
+    proxy, host = spawn(Account, "ada")
+    with host:
+        assert host.process.pid
+        os.kill(host.process.pid, signal.SIGINT)
+        assert proxy.deposit(1) == 1
+
+
+def spawn_and_tell(method: str) -> tuple[Any, int]:
+    with spawning(multiprocessing.get_context(method)):
+        proxy, host = spawn(Account, "ada")
+    _kept.append(host)
+    return proxy, proxy.pid()
+
+
+_kept: list[Host] = []
+
+
+def test_it_ends_when_its_creator_is_killed(context: BaseContext) -> None:
+    with Child(context, spawn_and_tell, context.get_start_method()) as creator:
+        proxy, pid = creator.result()
+        assert proxy.deposit(1) == 1
+        creator.kill()
+    assert is_gone(pid)
+    with pytest.raises((OwnerDied, ListenerClosed)):
+        proxy.deposit(1)
+
+
+def test_it_ends_with_a_creator_that_ends_in_peace(context: BaseContext) -> None:
+    with Child(context, spawn_and_tell, context.get_start_method()) as creator:
+        proxy, pid = creator.result()
+        assert proxy.deposit(1) == 1
+    assert creator.process.exitcode == 0
+    assert is_gone(pid)
+
+
+def test_one_inside_another_ends_with_it() -> None:
+    proxy, host = spawn(Account, "outer")
+    with host:
+        inner, pid = proxy.spawn_another()
+        assert inner.deposit(5) == 5
+        assert proxy.deposit_into(inner, 1) == 6
+    assert is_gone(pid)
+    with pytest.raises((OwnerDied, ListenerClosed)):
+        inner.deposit(1)
+
+
+# Other processes ---------------------------------------------------------------------------------
+
+
+def deposit(proxy: Any, times: int) -> int:
+    return [proxy.deposit(1) for _ in range(times)][-1]
+
+
+def test_other_processes_use_it(context: BaseContext) -> None:
+    proxy, host = spawn(Account, "ada")
+    with host, Child(context, deposit, proxy, 50) as child:
+        deposit(proxy, 50)
+        child.result()
+        assert proxy.balance == 100
+
+
+def test_it_can_be_an_argument_of_another() -> None:
+    ada, ada_host = spawn(Account, "ada")
+    bob, bob_host = spawn(Account, "bob")
+    with ada_host, bob_host:
+        assert ada.deposit_into(bob, 5) == 5
+        assert (ada.balance, bob.balance) == (0, 5)
+
+
+def test_a_forked_child_of_the_creator_does_not_end_it() -> None:
+    proxy, host = spawn(Account, "ada")
+
+    def child() -> None:
+        assert proxy.deposit(1) == 1
+        with host:
+            pass
+        host.close()
+
+    with host:
+        in_fork(child)
+        assert proxy.deposit(1) == 2
+
+
+# Failures ----------------------------------------------------------------------------------------
+
+
+def test_the_exception_of_a_constructor_arrives_as_itself() -> None:
+    with pytest.raises(Refused, match="no account for ada") as caught:
+        spawn(refuse, "ada")
+    assert caught.value.code == 7
+    assert isinstance(caught.value.__cause__, RemoteTraceback)
+    assert "raise Refused(owner, code=7)" in str(caught.value.__cause__)
+
+
+def test_wrong_arguments_are_the_constructors_own_type_error() -> None:
+    with pytest.raises(TypeError, match="missing 1 required positional argument: 'owner'"):
+        spawn(Account)  # type: ignore[call-arg]
+
+
+def test_a_constructor_that_leaves_the_program_does_not_take_the_caller_with_it() -> None:
+    with pytest.raises(SystemExit) as caught:
+        spawn(leave_by_system_exit, 5)
+    assert caught.value.code == 5
+
+
+def test_an_object_that_cannot_be_shared_is_a_spec_error() -> None:
+    with pytest.raises(SpecError, match="Nothing shows nothing to proxies"):
+        spawn(Nothing)
+
+
+ENDS: dict[str, tuple[Callable[..., Account], tuple[Any, ...], str]] = {
+    "exit": (leave, (3,), "exited with code 3"),
+    "exit with success": (leave, (0,), "exited with code 0"),
+    "killed": (die, (signal.SIGKILL,), "was killed by SIGKILL"),
+    "segmentation fault": (crash, (), "was killed by SIGSEGV"),
+}
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_a_constructor_that_ends_the_process_is_told(end: str) -> None:
+    function, args, words = ENDS[end]
+    with pytest.raises(OwnerDied, match=rf"process \d+ {words} while it made the {end_name(end)}"):
+        spawn(function, *args)
+
+
+def end_name(end: str) -> str:
+    return ENDS[end][0].__qualname__
+
+
+LATER: dict[str, tuple[str, tuple[Any, ...], str]] = {
+    "exit": ("exit", (4,), "exited with code 4"),
+    "killed": ("kill", (signal.SIGKILL,), "was killed by SIGKILL"),
+    "aborted": ("kill", (signal.SIGABRT,), "was killed by SIGABRT"),
+    "segmentation fault": ("crash", (), "was killed by SIGSEGV"),
+}
+
+
+@pytest.mark.parametrize("end", LATER)
+def test_a_crash_in_a_call_is_told(end: str) -> None:
+    name, args, words = LATER[end]
+    proxy, host = spawn(Account, "ada")
+    with host:
+        pid = host.process.pid
+        for _ in range(2):
+            with pytest.raises(OwnerDied, match=f"process {pid}, which held Account, {words}"):
+                getattr(proxy, name)(*args)
+    with pytest.raises(OwnerDied, match=words):
+        proxy.deposit(1)
+
+
+def test_a_host_that_is_killed_while_nobody_calls_is_told() -> None:
+    proxy, host = spawn(Account, "ada")
+    assert proxy.deposit(1) == 1
+    host.process.kill()
+    with pytest.raises(OwnerDied, match="was killed by SIGKILL"):
+        proxy.deposit(1)
+    host.close()
+
+
+def meet(proxy: Any) -> tuple[Any, ...]:
+    return outcome(proxy.deposit, 1)
+
+
+def test_others_learn_of_the_crash_as_well(context: BaseContext) -> None:
+    proxy, host = spawn(Account, "ada")
+    with host, Child(context, meet, proxy) as child:
+        assert child.result() == ("returned", 1)
+        with pytest.raises(OwnerDied):
+            proxy.exit(1)
+        kind, name, text = child.do(meet, proxy).result()
+        assert (kind, name) == ("raised", "OwnerDied")
+        assert f"process {host.process.pid}" in text
+
+
+def test_a_constructor_that_takes_too_long_is_killed() -> None:
+    before = set(multiprocessing.active_children())
+    with pytest.raises(CallTimeout), timeout(0.5):
+        spawn(hang)
+    assert set(multiprocessing.active_children()) == before
+
+
+def test_an_argument_that_cannot_travel_leaves_no_process(context: BaseContext) -> None:
+    if context.get_start_method() == "fork":
+        return  # it need not travel
+    before = set(multiprocessing.active_children())
+    with pytest.raises((TypeError, AttributeError)):
+        spawn(Account, threading.Lock())  # type: ignore[arg-type]
+    assert set(multiprocessing.active_children()) == before
+
+
+# Daemonic processes ------------------------------------------------------------------------------
+
+
+def spawn_in_worker(_: int) -> tuple[Any, ...]:
+    return outcome(spawn, Account, "ada")
+
+
+def test_in_a_daemonic_process_it_says_why_not(context: Any) -> None:
+    with context.Pool(1) as pool:
+        kind, name, text = pool.map(spawn_in_worker, [1])[0]
+        pool.close()
+        pool.join()
+    assert (kind, name) == ("raised", "RuntimeError")
+    assert "daemonic" in text
+    assert "ProcessPoolExecutor" in text
+
+
+# spawning ----------------------------------------------------------------------------------------
+
+
+def types_of(proxies: list[Any]) -> list[str]:
+    return [proxy.process_type() for proxy in proxies]
+
+
+@pytest.mark.parametrize("context", ["fork"], indirect=True)
+def test_spawning_nests_and_ends_with_its_block() -> None:
+    made: list[tuple[Any, Host]] = []
+    with spawning(multiprocessing.get_context("forkserver")):
+        with spawning(multiprocessing.get_context("spawn")):
+            made.append(spawn(Account, "a"))
+        made.append(spawn(Account, "b"))
+    made.append(spawn(Account, "c"))
+    kinds = types_of([proxy for proxy, _ in made])
+    for _, host in made:
+        host.close()
+    assert kinds == ["SpawnProcess", "ForkServerProcess", "ForkProcess"]
+
+
+# The end of the program --------------------------------------------------------------------------
+
+PROGRAM = """
+import multiprocessing, sys
+from pipeproxy import spawn, spawning
+from tests.test_spawn import Account
+
+if __name__ == "__main__":
+    with spawning(multiprocessing.get_context(sys.argv[1])):
+        proxy, host = spawn(Account, "ada")
+        other, _ = spawn(Account, "bob")
+    assert other.deposit(5) == proxy.deposit(5) == 5
+    print(proxy.pid(), other.pid())
+"""
+
+IN_A_CALL = (
+    PROGRAM
+    + """
+    import threading
+    threading.Thread(target=proxy.hang, daemon=True).start()
+    while not other.deposit(1):
+        pass
+"""
+)
+
+
+def test_a_program_ends_silently_with_its_hosts(context: BaseContext) -> None:
+    done = run_program(PROGRAM, context.get_start_method())
+    assert (done.stderr, done.returncode) == ("", 0)
+    for pid in map(int, done.stdout.split()):
+        assert is_gone(pid)
+
+
+HANGING = """
+import multiprocessing, sys, threading
+from pipeproxy import PipeProxyError, spawn, spawning
+from tests.test_spawn import Hanging
+
+def call():
+    try:
+        proxy.hang()
+    except PipeProxyError:
+        pass
+
+with spawning(multiprocessing.get_context(sys.argv[1])):
+    here, there = multiprocessing.get_context(sys.argv[1]).Pipe()
+    proxy, host = spawn(Hanging, there)
+threading.Thread(target=call, daemon=True).start()
+print(here.recv())
+"""
+
+
+class Hanging:
+    def __init__(self, tells: Any) -> None:
+        self._tells = tells
+
+    def hang(self) -> None:
+        self._tells.send(os.getpid())
+        threading.Event().wait()
+
+
+def test_a_program_ends_though_its_host_hangs_in_a_call(context: BaseContext) -> None:
+    done = run_program(HANGING, context.get_start_method())
+    assert (done.stderr, done.returncode) == ("", 0)
+    assert is_gone(int(done.stdout))
+
+
+def test_this_file_can_be_imported_by_a_host() -> None:
+    assert sys.modules[Account.__module__].Account is Account
+    assert PATIENCE > 0
