@@ -48,8 +48,9 @@ class _Self:
 _self = _Self()
 _heirs: weakref.WeakSet[Heir] = weakref.WeakSet()
 
-#: How to tell what became of a process, by its pid: set by whoever started it.
-obituaries: dict[int, Callable[[], str]] = {}
+#: How to tell what became of the process of a listener: set by whoever started it. (By its pid it
+#: could not be found: that may be another process's by now.)
+obituaries: dict[bytes, Callable[[], str]] = {}
 
 
 def token() -> bytes:
@@ -96,9 +97,9 @@ def is_dead(life: Descriptor | None) -> bool:
     return bool(poller.poll(0))
 
 
-def obituary(pid: int) -> str:
-    """Return one sentence on the end of a process, as much as is known here."""
-    tell = obituaries.get(pid)
+def obituary(listener: bytes, pid: int) -> str:
+    """Return what became of the process of a listener, as much as is known here."""
+    tell = obituaries.get(listener)
     return tell() if tell else f"process {pid}, which held the object, is gone"
 
 

@@ -220,7 +220,7 @@ class Lines:
 
     def died(self) -> OwnerDied:
         """The end of the owner, as far as it is known."""
-        return OwnerDied(_life.obituary(self.route.pid))
+        return OwnerDied(_life.obituary(self.route.listener, self.route.pid))
 
     def closed(self) -> OwnerDied | ListenerClosed:
         """What it means that the owner said farewell, or is not at its door."""

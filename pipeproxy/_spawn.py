@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar, final
 
 from . import _deadline, _life
 from ._listener import Listener
+from ._proxy import link_of
 from .codecs import pickle as codec
 from .errors import OwnerDied
 
@@ -63,14 +64,16 @@ class Host:
         process: the process, of `multiprocessing`.
     """
 
-    def __init__(self, process: BaseProcess, control: Connection, name: str) -> None:
+    def __init__(
+        self, process: BaseProcess, control: Connection, name: str, listener: bytes
+    ) -> None:
         self.process = process
         self._control = control
         self._name = name
         from multiprocessing.util import Finalize
 
-        assert process.pid is not None
-        _life.obituaries[process.pid] = self._obituary
+        self._listener = listener
+        _life.obituaries[listener] = self._obituary
         # Before multiprocessing waits, at the end of the program, for all that still run.
         self._at_exit = Finalize(self, _end, args=(process, control, _AT_EXIT), exitpriority=10)
 
@@ -86,6 +89,8 @@ class Host:
         """
         _end(self.process, self._control, None)
         self._at_exit.cancel()
+        text = self._obituary()
+        _life.obituaries[self._listener] = lambda: text  # and keep the process no longer
 
     def __enter__(self) -> Host:
         return self
@@ -141,7 +146,7 @@ def spawn(cls: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> tuple[T,
         process.join()
         ours.close()
         raise
-    return proxy, Host(process, ours, name)
+    return proxy, Host(process, ours, name, link_of(proxy).route.listener)
 
 
 def _first_word(process: BaseProcess, control: Connection, name: str) -> Any:
