@@ -5,13 +5,18 @@ they held it. See the README for the first program.
 
 The rooms of this package, from the doors down; each imports only what stands below it:
 
-    doors    __init__, proxy                      what users import
-    ends     _spawn > _listener > _service        share and serve: wait, look up, run, reply
-    faces    _home > _references > _proxy         objects at home, references, spec → class
-    memory   _streams > _calls, _objects          the client's calls, the owner's objects
-    motion   _lines > _channel                    each thread's own channel: frames both ways
-    leaves   _wire, codecs, transports, _door, _life, _until, _sigint, _deadline, _descriptors
-    words    errors, _marks, _members, _spec      what can go wrong, what is exposed
+    doors    __init__, proxy                       what users import
+    ends     _spawn > _listener > _turns           share, serve: whose loop it is
+             _service > _dispatch, _callers        wait, look up, run, reply
+    faces    _home > _references > _proxy          objects at home, references, spec → class
+             _locked                               several calls as one
+    memory   _streams > _calls, _objects           the client's calls, the owner's objects
+             _sections                             who may call an object now
+    motion   _lines > _channel                     each thread's own channel: frames both ways
+    leaves   _wire, codecs, transports, _door, _life, _until, _sigint
+    words    errors, _marks, _members, _spec       what can go wrong, what is exposed
+             _deadline, _activity                  what goes along with every call
+             _descriptors                          what is closed, and closed once
 """
 
 import sys

@@ -135,7 +135,7 @@ class Listener(Generic[T]):
     def _serve(self, goal: Until, check: Callable[[], None]) -> None:
         service = self._service
         for life in goal.lives:
-            service.watch(life.fileno(), partial(self._ended, goal, life))
+            service.callers.watch(life.fileno(), partial(self._ended, goal, life))
         try:
             while not self._home.closed and not goal.reached():
                 service.turn(goal.patience)
@@ -146,15 +146,15 @@ class Listener(Generic[T]):
                     service.turn(0)
         finally:
             for life in goal.lives:
-                service.unwatch(life.fileno())
+                service.callers.unwatch(life.fileno())
 
     def _ended(self, goal: Until, life: Any) -> None:
-        self._service.unwatch(life.fileno())
+        self._service.callers.unwatch(life.fileno())
         goal.dead(life)
 
     def _close_when_readable(self, number: int) -> None:
         """Let the descriptor `number` end the serving."""
-        self._service.watch(number, self.close)
+        self._service.callers.watch(number, self.close)
 
     def background(self) -> Background:
         """Serve in a daemon thread, from now until the end of a ``with`` block.
@@ -180,7 +180,7 @@ class Listener(Generic[T]):
             ListenerClosed: this listener is closed.
         """
         self._home.check_open()
-        return self._service.fileno()
+        return self._service.callers.poller.fileno()
 
     def stats(self) -> Stats:
         """Return what it has done so far, as a frozen record."""

@@ -1,7 +1,7 @@
 """The owner's loop: wait, look up, run, reply.
 
 A turn waits once and then answers every call that has arrived. It never waits to write: what a
-client does not take stays in its channel, and while that is more than `_MOST_UNSENT` bytes nothing
+client does not take stays in its channel, and while that is more than `MOST_UNSENT` bytes nothing
 more is read from this client, so what is held for it is bounded. All others go on.
 
 The channel that a turn has in its hand is noted. If the turn is left by an exception — a signal
@@ -10,51 +10,23 @@ handler raised — it is cut by the next one: its caller gets `CallLost`, and no
 
 from __future__ import annotations
 
-import select
 from collections import deque
 from collections.abc import Callable
 from functools import partial
 from time import monotonic
 from typing import Any, Final
 
-from . import _descriptors
-from ._channel import Channel
-from ._dispatch import Dispatch, Place
+from ._callers import MOST_UNSENT, Caller, Callers
+from ._dispatch import Dispatch
 from ._door import Door, Knock, Route, hello
 from ._objects import Client, Objects
 from ._sections import Taken
-from ._wire import CALL, FAREWELL, FROM_CLIENT, HELLO, LEAVE, Frame, header, unpack_numbers
+from ._wire import CALL, FAREWELL, HELLO, LEAVE, Frame, header, unpack_numbers
 from .errors import ListenerClosed, ProtocolError
-from .transports.pipe import Pipe, Waiter, make_poller
+from .transports.pipe import Pipe, Waiter
 
-#: Bytes that may wait for one client before the owner stops reading from it.
-_MOST_UNSENT: Final = 1 << 20
 #: Replies of up to this many bytes are put together before they are written.
 _JOIN_BELOW: Final = 1 << 16
-
-
-class Caller(Channel):
-    """The owner's end of a channel.
-
-    Attributes:
-        client: the process that it belongs to.
-        frames: what has arrived and was not served yet.
-        waits: where its first frame waits in line; everything behind it waits too.
-        entered: the same, once its turn has come, until it has run.
-        paused: it takes too little, so nothing is read from it.
-        ended: its other end is closed; what it wrote is served, and the replies go nowhere.
-    """
-
-    __slots__ = ("client", "ended", "entered", "frames", "paused", "waits")
-
-    def __init__(self, pipe: Pipe, client: Client) -> None:
-        super().__init__(pipe, FROM_CLIENT)
-        self.client = client
-        self.frames: deque[Frame] = deque()
-        self.waits: Place | None = None
-        self.entered: Place | None = None
-        self.paused = False
-        self.ended = False
 
 
 class Service:
@@ -83,32 +55,15 @@ class Service:
         self.waited = self.ran = 0.0
         self._route, self._door, self._objects = route, door, objects
         self.dispatch = Dispatch(objects, refer)
-        self._poller = make_poller()
-        self._waiter = Waiter(self._poller, 1, route.spin)
+        self.callers = Callers()
+        self._waiter = Waiter(self.callers.poller, 1, route.spin)
         self._warm = False
         self._in_hand: Caller | None = None
         self._nested = False
         self._entered: deque[Caller] = deque()
         self._pending: deque[Caller] = deque()
-        self._callers: dict[int, Caller] = {}
-        self._writers: dict[int, Caller] = {}
-        self._watched: dict[int, Callable[[], object]] = {}
         for number in door.descriptors:
-            self.watch(number, self._admit)
-
-    def fileno(self) -> int:
-        """The descriptor that is readable when there is work."""
-        return self._poller.fileno()
-
-    def watch(self, number: int, act: Callable[[], object]) -> None:
-        """Call `act` in a turn whenever this descriptor is readable."""
-        self._poller.register(number, select.POLLIN)
-        self._watched[number] = act
-
-    def unwatch(self, number: int) -> None:
-        """Watch this descriptor no more; before it is closed."""
-        if self._watched.pop(number, None) is not None:
-            self._poller.unregister(number)
+            self.callers.watch(number, self._admit)
 
     # -- a turn -----------------------------------------------------------------------------------
 
@@ -127,17 +82,17 @@ class Service:
         answered = 0
         others = []
         for number, _ in ready:
-            caller = self._callers.get(number)
+            caller = self.callers.readers.get(number)
             if caller is None:
                 others.append(number)
             else:
                 answered += self._attend(caller)
         for number in others:
-            writer = self._writers.get(number)
+            writer = self.callers.writers.get(number)
             if writer is not None:
                 answered += self._attend(writer)
-            elif number in self._watched:
-                self._watched[number]()
+            elif number in self.callers.watched:
+                self.callers.watched[number]()
         if self._entered or self._pending:
             answered += self._go_on()
         self._warm = answered > 0
@@ -153,12 +108,12 @@ class Service:
         in_hand, self._nested = self._in_hand, True
         try:
             for number, _ in self._waiter.sleep(timeout):
-                caller = self._callers.get(number)
+                caller = self.callers.readers.get(number)
                 if caller is not None:
                     self._read(caller)
                     self._postpone(caller)
-                elif number in self._watched:
-                    self._watched[number]()
+                elif number in self.callers.watched:
+                    self.callers.watched[number]()
         finally:
             self._in_hand, self._nested = in_hand, False
 
@@ -167,8 +122,7 @@ class Service:
         self._overtake(caller)
         self._pending.append(caller)
         if caller.ended and not caller.paused:
-            caller.paused = True  # its end would be reported again and again
-            self._poller.unregister(caller.pipe.reader)
+            self.callers.pause(caller)  # its end would be reported again and again
 
     def _attend(self, caller: Caller) -> int:
         """Move what can be moved on one channel, both ways, and serve what has arrived."""
@@ -180,8 +134,8 @@ class Service:
         answered = self._serve(caller) if caller.frames else 0
         if caller.ended:
             self._drop(caller)
-        elif caller.unsent or caller.pipe.writer in self._writers:
-            self._balance(caller)
+        elif caller.unsent or caller.pipe.writer in self.callers.writers:
+            self.callers.balance(caller)
         self._in_hand = None
         return answered
 
@@ -204,7 +158,7 @@ class Service:
         frames = caller.frames
         replies: list[bytes] = []
         size = answered = 0
-        while frames and caller.waits is None and caller.unsent <= _MOST_UNSENT:
+        while frames and caller.waits is None and caller.unsent <= MOST_UNSENT:
             frame = frames.popleft()
             if frame[0] != CALL:
                 self._heed(caller, frame)
@@ -297,18 +251,11 @@ class Service:
         """Open a channel for everybody who knocked."""
         for knock in self._door.read():
             try:
-                self._open(knock)
+                caller = self.callers.open(Pipe(knock.reader, knock.writer), self._introduce(knock))
             except OSError:
-                pass  # it sent a descriptor that nobody can wait for; all it sent closes itself
-
-    def _open(self, knock: Knock) -> None:
-        client = self._introduce(knock)
-        caller = Caller(Pipe(knock.reader, knock.writer), client)
-        self._poller.register(caller.pipe.reader, select.POLLIN)
-        self._callers[caller.pipe.reader] = caller
-        client.channels.add(caller)
-        answer = hello(self._route.secret, knock.nonce)
-        caller.send(header(HELLO, len(answer)) + answer)
+                continue  # it sent what nobody can wait for; all it sent closes itself
+            answer = hello(self._route.secret, knock.nonce)
+            caller.send(header(HELLO, len(answer)) + answer)
 
     def _introduce(self, knock: Knock) -> Client:
         known = self._objects.clients.get(knock.token)
@@ -316,7 +263,7 @@ class Service:
             return known
         client = Client(knock.life)
         if knock.life is not None:
-            self.watch(knock.life.fileno(), partial(self._bury, knock.token, client))
+            self.callers.watch(knock.life.fileno(), partial(self._bury, knock.token, client))
         self._objects.clients[knock.token] = client
         return client
 
@@ -336,64 +283,34 @@ class Service:
             caller.ended = True
             (self._postpone if self._nested else self._attend)(caller)
         if client.life is not None:
-            self.unwatch(client.life.fileno())
+            self.callers.unwatch(client.life.fileno())
             client.life.close()
         self._objects.forget(token)
 
-    def _balance(self, caller: Caller) -> None:
-        """Wait for what the channel needs now: to be written to, to be read from."""
-        reader, writer = caller.pipe.reader, caller.pipe.writer
-        if bool(caller.unsent) != (writer in self._writers):
-            if caller.unsent:
-                self._writers[writer] = caller
-                self._poller.register(writer, select.POLLOUT)
-            else:
-                del self._writers[writer]
-                self._poller.unregister(writer)
-        if caller.paused != (caller.unsent > _MOST_UNSENT):
-            caller.paused = not caller.paused
-            if caller.paused:
-                self._poller.unregister(reader)
-            else:
-                self._poller.register(reader, select.POLLIN)
+    # -- ends -------------------------------------------------------------------------------------
 
     def _drop(self, caller: Caller) -> None:
-        """Close a channel; before its descriptors are closed, nobody waits for them any more."""
         self._in_hand = None
-        caller.client.channels.discard(caller)
         self._leave(caller)
-        if self._callers.pop(caller.pipe.reader, None) is not None and not caller.paused:
-            self._poller.unregister(caller.pipe.reader)
-        if self._writers.pop(caller.pipe.writer, None) is not None:
-            self._poller.unregister(caller.pipe.writer)
-        caller.close()
-
-    # -- ends -------------------------------------------------------------------------------------
+        self.callers.drop(caller)
 
     def close(self) -> None:
         """Say farewell to all clients and close everything; a second time does nothing."""
         if self.closed:
             return
-        self.closed = True
-        for caller in list(self._callers.values()):
+        for caller in list(self.callers.readers.values()):
             caller.send(header(FAREWELL, 0))
         self._close_copies()
         self._door.close()
 
     def forked(self) -> None:
         """In a forked child: the loop is the parent's. Close the copies, say and change nothing."""
-        self.closed = True
         self._close_copies()
         self._door.close_copies()
 
     def _close_copies(self) -> None:
-        with _descriptors.lock:
-            self._poller.close()
-            for caller in list(self._callers.values()):
-                caller.close()
-            for client in list(self._objects.clients.values()):
-                if client.life is not None:
-                    client.life.close()
-            self._callers.clear()
-            self._writers.clear()
-            self._watched.clear()
+        self.closed = True
+        self.callers.close()
+        for client in list(self._objects.clients.values()):
+            if client.life is not None:
+                client.life.close()

@@ -302,12 +302,12 @@ def test_this_linux_has_pidfds() -> None:
 def test_an_obituary_names_the_process_and_says_what_is_known(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    assert obituary(1234) == "process 1234, which held the object, is gone"
-    monkeypatch.setitem(_life.obituaries, 1234, lambda: "it was old")
-    assert obituary(1234) == "it was old"
+    assert obituary(b"listener", 1234) == "process 1234, which held the object, is gone"
+    monkeypatch.setitem(_life.obituaries, b"listener", lambda: "it was old")
+    assert obituary(b"listener", 1234) == "it was old"
     # A forked child did not start the process, so it cannot wait for it.
-    in_fork(lambda: _expect(obituary(1234) == "process 1234, which held the object, is gone"))
-    assert obituary(1234) == "it was old"
+    in_fork(lambda: _expect(obituary(b"listener", 1234) == "process 1234, which held the object, is gone"))
+    assert obituary(b"listener", 1234) == "it was old"
 
 
 def _expect(fact: bool) -> None:

@@ -365,11 +365,11 @@ def test_what_a_client_holds_outlives_its_channel_but_not_its_process(scene: Sce
     client = scene.listener._objects.clients[raw.token]
     service = scene.listener._service
     assert client.life is not None
-    act = service._watched[client.life.fileno()]
-    service.unwatch(client.life.fileno())
+    act = service.callers.watched[client.life.fileno()]
+    service.callers.unwatch(client.life.fileno())
     client.life.close()
     client.life = Descriptor(reader, "rb")
-    service.watch(client.life.fileno(), act)
+    service.callers.watch(client.life.fileno(), act)
 
     raw.close()
     scene.check_good()

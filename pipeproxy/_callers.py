@@ -1,0 +1,126 @@
+"""The owner's channels, and all else that its loop waits for."""
+
+from __future__ import annotations
+
+import select
+from collections import deque
+from collections.abc import Callable
+from typing import Final
+
+from . import _descriptors
+from ._channel import Channel
+from ._dispatch import Place
+from ._objects import Client
+from ._wire import FROM_CLIENT, Frame
+from .transports.pipe import Pipe, make_poller
+
+#: Bytes that may wait for one client before the owner stops reading from it.
+MOST_UNSENT: Final = 1 << 20
+
+
+class Caller(Channel):
+    """The owner's end of a channel.
+
+    Attributes:
+        client: the process that it belongs to.
+        frames: what has arrived and was not served yet.
+        waits: where its first frame waits in line; everything behind it waits too.
+        entered: the same, once its turn has come, until it has run.
+        paused: it takes too little, so nothing is read from it.
+        ended: its other end is closed; what it wrote is served, and the replies go nowhere.
+    """
+
+    __slots__ = ("client", "ended", "entered", "frames", "paused", "waits")
+
+    def __init__(self, pipe: Pipe, client: Client) -> None:
+        super().__init__(pipe, FROM_CLIENT)
+        self.client = client
+        self.frames: deque[Frame] = deque()
+        self.waits: Place | None = None
+        self.entered: Place | None = None
+        self.paused = False
+        self.ended = False
+
+
+class Callers:
+    """The open channels of one listener, by descriptor.
+
+    Attributes:
+        poller: what waits for all of them.
+        readers: callers by the descriptor that is readable when they said something.
+        writers: those that did not take all that was said to them, by the other one.
+        watched: what to do when any other descriptor is readable.
+    """
+
+    def __init__(self) -> None:
+        self.poller = make_poller()
+        self.readers: dict[int, Caller] = {}
+        self.writers: dict[int, Caller] = {}
+        self.watched: dict[int, Callable[[], object]] = {}
+
+    def watch(self, number: int, act: Callable[[], object]) -> None:
+        """Call `act` in a turn whenever this descriptor is readable.
+
+        Raises:
+            OSError: it leads to something that cannot be waited for.
+        """
+        self.poller.register(number, select.POLLIN)
+        self.watched[number] = act
+
+    def unwatch(self, number: int) -> None:
+        """Watch this descriptor no more; before it is closed."""
+        if self.watched.pop(number, None) is not None:
+            self.poller.unregister(number)
+
+    def open(self, pipe: Pipe, client: Client) -> Caller:
+        """Read from one more channel, which belongs to `client`.
+
+        Raises:
+            OSError: it cannot be waited for.
+        """
+        caller = Caller(pipe, client)
+        self.poller.register(pipe.reader, select.POLLIN)
+        self.readers[pipe.reader] = caller
+        client.channels.add(caller)
+        return caller
+
+    def balance(self, caller: Caller) -> None:
+        """Wait for what the channel needs now: to be written to, to be read from."""
+        writer = caller.pipe.writer
+        if bool(caller.unsent) != (writer in self.writers):
+            if caller.unsent:
+                self.writers[writer] = caller
+                self.poller.register(writer, select.POLLOUT)
+            else:
+                del self.writers[writer]
+                self.poller.unregister(writer)
+        if caller.paused != (caller.unsent > MOST_UNSENT):
+            if caller.paused:
+                caller.paused = False
+                self.poller.register(caller.pipe.reader, select.POLLIN)
+            else:
+                self.pause(caller)
+
+    def pause(self, caller: Caller) -> None:
+        """Read nothing more from it for now."""
+        caller.paused = True
+        self.poller.unregister(caller.pipe.reader)
+
+    def drop(self, caller: Caller) -> None:
+        """Close a channel; before its descriptors are closed, nobody waits for them any more."""
+        caller.client.channels.discard(caller)
+        if self.readers.pop(caller.pipe.reader, None) is not None and not caller.paused:
+            self.poller.unregister(caller.pipe.reader)
+        if self.writers.pop(caller.pipe.writer, None) is not None:
+            self.poller.unregister(caller.pipe.writer)
+        caller.close()
+
+    def close(self) -> None:
+        """Close everything; in a forked child only the copies, as nothing is unregistered."""
+        with _descriptors.lock:
+            self.poller.close()
+            for caller in list(self.readers.values()):
+                caller.close()
+            self.readers.clear()
+            self.writers.clear()
+            self.watched.clear()
