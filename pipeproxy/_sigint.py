@@ -25,7 +25,7 @@ class Deferred:
             the moment in which it was to be left.
     """
 
-    __slots__ = ("__weakref__", "is_inside", "noted", "wake")
+    __slots__ = ("is_inside", "noted", "wake")
 
     def __init__(self, wake: Callable[[], None], is_inside: Callable[[], bool]) -> None:
         self.wake = wake
@@ -39,12 +39,7 @@ class Deferred:
         ) in (signal.default_int_handler, _note):
             _current = self
             signal.signal(signal.SIGINT, _note)
-            _life.at_fork(self)
         return self
-
-    def forked(self) -> None:
-        """In a forked child: the loop is the parent's, and so was the handler."""
-        self._give_back()
 
     def check(self) -> None:
         """Raise the KeyboardInterrupt that was noted.
@@ -62,16 +57,30 @@ class Deferred:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._give_back()
+        if _current is self:
+            _give_back()
         if error is None:
             self.check()
 
-    def _give_back(self) -> None:
-        if _current is self and signal.getsignal(signal.SIGINT) is _note:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
+
+class _Handler:
+    """The handler, in the moment of a fork. It lives as long as the module: whatever is registered
+    for one block only would be thrown away by Python code, in which some handler may raise.
+    """
+
+    def forked(self) -> None:
+        """In a forked child: the loop is the parent's, and so was the handler."""
+        _give_back()
 
 
 _current: Deferred | None = None
+_handler = _Handler()
+_life.at_fork(_handler)
+
+
+def _give_back() -> None:
+    if signal.getsignal(signal.SIGINT) is _note:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _note(number: int, frame: FrameType | None) -> None:

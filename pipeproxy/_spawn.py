@@ -73,6 +73,7 @@ class Host:
         from multiprocessing.util import Finalize
 
         self._listener = listener
+        self._creator = os.getpid()
         _life.obituaries[listener] = self._obituary
         # Before multiprocessing waits, at the end of the program, for all that still run.
         self._at_exit = Finalize(self, _end, args=(process, control, _AT_EXIT), exitpriority=10)
@@ -84,9 +85,12 @@ class Host:
     def close(self) -> None:
         """End the process once the call in its hand is finished, and wait for that.
 
-        Later calls raise `OwnerDied`. A second time does nothing. To end it at once, whatever it
+        Later calls raise `OwnerDied`. A second time does nothing, nor does a forked child of the
+        creator, whose host it is not. To end it at once, whatever it
         does, use ``host.process.kill()`` first.
         """
+        if os.getpid() != self._creator:
+            return
         _end(self.process, self._control, None)
         self._at_exit.cancel()
         text = self._obituary()
