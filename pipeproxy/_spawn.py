@@ -85,9 +85,8 @@ class Host:
     def close(self) -> None:
         """End the process once the call in its hand is finished, and wait for that.
 
-        Later calls raise `OwnerDied`. A second time does nothing, nor does a forked child of the
-        creator, whose host it is not. To end it at once, whatever it
-        does, use ``host.process.kill()`` first.
+        Later calls raise `OwnerDied`. A second time does nothing, nor does it in a forked child of
+        the creator. To end it at once, whatever it does, use ``host.process.kill()`` first.
         """
         if os.getpid() != self._creator:
             return

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from pipeproxy._wire import FROM_CLIENT, FROM_OWNER, LIMIT, Frame, header
 
-#: As the wire's docstring draws it, apart from the code: size, ident, number, member, kind.
+#: As the wire's docstring draws it, without its code: size, ident, number, activity, member, kind.
 HEADER = Struct("<IQQQHH")
 
 u16 = st.integers(0, 2**16 - 1)

@@ -434,7 +434,8 @@ def test_a_channel_of_the_parent_is_not_used_by_its_forked_child(scene: Scene) -
 
 
 def many(proxy: Any, token: Any, times: int) -> bool:
-    return all([proxy.echo((token, n)) == (token, n) for n in range(times)])
+    tokens = [(token, number) for number in range(times)]
+    return [proxy.echo(each) for each in tokens] == tokens
 
 
 def test_replies_of_a_crowd_of_threads_are_not_mixed_up(context: BaseContext) -> None:

@@ -65,7 +65,7 @@ def in_pipe(channel: Channel) -> int:
 
 
 def call(ident: int, payload: bytes = b"") -> Frame:
-    return CALL, ident, 1, 3, payload
+    return CALL, ident, 1, 9, 3, payload
 
 
 def carry(sender: Channel, receiver: Channel, count: int) -> list[Frame]:
@@ -184,7 +184,7 @@ def test_an_empty_part_holds_up_nothing(ends: tuple[Channel, Channel]) -> None:
 def test_a_view_of_bytes_is_sent_as_the_bytes(ends: tuple[Channel, Channel]) -> None:
     client, owner = ends
     payload = os.urandom(200_000)
-    client.send(header(CALL, len(payload), 1, 1, 3))
+    client.send(header(CALL, len(payload), 1, 1, 3, 9))
     client.send(memoryview(payload))
     assert carry(client, owner, 1) == [call(1, payload)]
 
@@ -294,7 +294,7 @@ def test_a_process_that_is_killed_in_mid_frame_is_at_its_end(
 
 @pytest.mark.parametrize(
     "garbage",
-    [bytes(range(23)) + b"\xff", b"\xff" * 100, b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"],
+    [bytes(range(HEADER_SIZE)), b"\xff" * 100, b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"],
     ids=["counting", "ones", "http"],
 )
 def test_garbage_is_refused_at_either_end(ends: tuple[Channel, Channel], garbage: bytes) -> None:

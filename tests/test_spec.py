@@ -10,7 +10,7 @@ import attrs
 import pytest
 
 from pipeproxy._marks import exposed, hidden, proxied, readonly
-from pipeproxy._members import Members
+from pipeproxy._members import FIRST_METHOD, Members
 from pipeproxy._spec import Attribute, Method, Parameter, Spec, describe
 from pipeproxy.errors import NotExposed, SpecError
 
@@ -75,7 +75,7 @@ def test_a_spec_is_frozen():
 
 def test_the_plain_form_is_what_members_reads_and_nothing_but_builtin_values():
     plain = describe(Account).plain
-    assert Members(plain).names[3:] == ("deposit", "__len__")
+    assert Members(plain).names[FIRST_METHOD:] == ("deposit", "__len__")
     assert plain[4][0] == (
         "deposit",
         (("amount", 1, None, "int"), ("memo", 3, "None", None)),

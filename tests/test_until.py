@@ -140,14 +140,16 @@ def test_it_waits_for_the_last_of_several(scene: Scene) -> None:
 
 
 def test_processes_of_an_executor(scene: Scene, context: BaseContext) -> None:
-    with ProcessPoolExecutor(2, mp_context=context) as executor:
-        futures = [executor.submit(add, scene.proxy, 5) for _ in range(4)]
-        processes = list(executor._processes.values())
-        assert processes
-        executor.shutdown(wait=False)
-        scene.serve(processes)
-        for future in futures:
-            future.result(PATIENCE)
+    executor = ProcessPoolExecutor(2, mp_context=context)
+    futures = [executor.submit(add, scene.proxy, 5) for _ in range(4)]
+    processes = list(executor._processes.values())
+    assert processes
+    closer = threading.Thread(target=executor.shutdown)
+    closer.start()
+    scene.serve(processes)
+    closer.join()
+    for future in futures:
+        future.result(0)
     assert scene.counter.total == 20
 
 
@@ -155,7 +157,7 @@ def test_processes_of_a_pool(scene: Scene) -> None:
     with multiprocessing.get_context("fork").Pool(2) as pool:
         result = pool.map_async(add_five, [scene.proxy] * 4, chunksize=1)
         pool.close()
-        scene.serve(list(pool._pool))  # type: ignore[attr-defined]
+        scene.serve(list(pool._pool))
         result.get(PATIENCE)
         pool.join()
     assert scene.counter.total == 20

@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 
 from pipeproxy import CodecError, RemoteError, RemoteTraceback, share
-
 from tests.children import run
 
 from .conftest import Elsewhere
@@ -223,7 +222,9 @@ def result_of(box: Any) -> str:
 def test_a_result_that_cannot_be_rebuilt_is_a_codec_error_in_the_caller(
     elsewhere: Elsewhere, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(OnlyHere, "__reduce__", lambda self: (_rebuild_only_here, ()), raising=False)
+    monkeypatch.setattr(
+        OnlyHere, "__reduce__", lambda self: (_rebuild_only_here, ()), raising=False
+    )
     monkeypatch.setattr("tests.conformance.test_exceptions._here", True)
     assert isinstance(pickle.loads(pickle.dumps(OnlyHere())), OnlyHere)
     proxy, listener = share(Box(OnlyHere()))

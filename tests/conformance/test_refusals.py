@@ -145,5 +145,7 @@ def test_looking_at_a_proxy_makes_no_call(make: Any, elsewhere: Elsewhere) -> No
         assert listener.poll() == 0
     assert seen[:11] == ANSWERS
     if make is Account:
-        signature = str(inspect.signature(Account().deposit)).replace("'", "").replace("cash", "'cash'")
+        signature = (
+            str(inspect.signature(Account().deposit)).replace("'", "").replace("cash", "'cash'")
+        )
         assert seen[11:] == [signature, True, True, True, True, True]

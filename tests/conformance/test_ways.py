@@ -96,11 +96,11 @@ def test_to_a_pool_made_before_it_was_shared(context: Any) -> None:
 def test_to_a_pool_made_after_it_was_shared(context: Any) -> None:
     counter = Counter()
     proxy, listener = share(counter)
-    with listener, listener.background():
-        with context.Pool(2, initializer=add, initargs=(proxy, 3)) as pool:
-            pool.map(add, [proxy] * 6, chunksize=1)
-            pool.close()
-            pool.join()
+    pool = context.Pool(2, initializer=add, initargs=(proxy, 3))
+    with listener, listener.background(), pool:
+        pool.map(add, [proxy] * 6, chunksize=1)
+        pool.close()
+        pool.join()
     assert counter.total == 12
 
 
@@ -244,8 +244,12 @@ def use_both(account: Any, counter: Any) -> tuple[Any, ...]:
     account.deposit(5)
     first = len(open_descriptors())
     counter.add(2)
-    return account.balance, counter.total, account == counter, first > before, (
-        len(open_descriptors()) - first
+    return (
+        account.balance,
+        counter.total,
+        account == counter,
+        first > before,
+        (len(open_descriptors()) - first),
     )
 
 
