@@ -26,11 +26,12 @@ class Caller(Channel):
         frames: what has arrived and was not served yet.
         waits: where its first frame waits in line; everything behind it waits too.
         entered: the same, once its turn has come, until it has run.
+        writing: it did not take all that was said to it, so the owner waits until it takes more.
         paused: it takes too little, so nothing is read from it.
         ended: its other end is closed; what it wrote is served, and the replies go nowhere.
     """
 
-    __slots__ = ("client", "ended", "entered", "frames", "paused", "waits")
+    __slots__ = ("client", "ended", "entered", "frames", "paused", "waits", "writing")
 
     def __init__(self, pipe: Pipe, client: Client) -> None:
         super().__init__(pipe, FROM_CLIENT)
@@ -38,6 +39,7 @@ class Caller(Channel):
         self.frames: deque[Frame] = deque()
         self.waits: Place | None = None
         self.entered: Place | None = None
+        self.writing = False
         self.paused = False
         self.ended = False
 
@@ -87,8 +89,9 @@ class Callers:
     def balance(self, caller: Caller) -> None:
         """Wait for what the channel needs now: to be written to, to be read from."""
         writer = caller.pipe.writer
-        if bool(caller.unsent) != (writer in self.writers):
-            if caller.unsent:
+        if caller.writing != bool(caller.unsent):
+            caller.writing = not caller.writing
+            if caller.writing:
                 self.writers[writer] = caller
                 self.poller.register(writer, select.POLLOUT)
             else:

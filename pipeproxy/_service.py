@@ -134,7 +134,7 @@ class Service:
         answered = self._serve(caller) if caller.frames else 0
         if caller.ended:
             self._drop(caller)
-        elif caller.unsent or caller.pipe.writer in self.callers.writers:
+        elif caller.unsent or caller.writing:
             self.callers.balance(caller)
         self._in_hand = None
         return answered
@@ -172,7 +172,10 @@ class Service:
                 raise ListenerClosed("a method forked this process; the listener is its parent's")
             answered += 1
             if caller.entered is not None:
-                self._leave(caller)
+                if caller.entered.stays:
+                    caller.entered = None
+                else:
+                    self._give_up(caller)
             if caller.ended:
                 continue
             replies += (header(kind, len(answer), frame[1]), answer)
@@ -230,7 +233,7 @@ class Service:
             caller = self._entered.popleft()
             caller.entered, caller.waits = caller.waits, None
             if caller.pipe.closed:
-                self._leave(caller)
+                self._give_up(caller)
             else:
                 answered += self._attend(caller)
         while self._pending:
@@ -239,10 +242,11 @@ class Service:
                 answered += self._attend(caller)
         return answered
 
-    def _leave(self, caller: Caller) -> None:
-        """Leave the section that a caller entered for one call, or will not enter any more."""
-        place, caller.entered = caller.entered or caller.waits, None
-        if place is not None and not place.stays:
+    def _give_up(self, caller: Caller) -> None:
+        """Leave the section that a caller waits for, or entered and will not be told of."""
+        place = caller.entered or caller.waits
+        caller.entered = caller.waits = None
+        if place is not None:
             place.section.leave(place.holder, place.name)
 
     # -- channels ---------------------------------------------------------------------------------
@@ -291,7 +295,7 @@ class Service:
 
     def _drop(self, caller: Caller) -> None:
         self._in_hand = None
-        self._leave(caller)
+        self._give_up(caller)
         self.callers.drop(caller)
 
     def close(self) -> None:
