@@ -9,14 +9,11 @@ The rooms of this package, from the doors down; each imports only what stands be
     ends     _spawn > _listener > _turns           share, serve: whose loop it is
              _service > _dispatch, _callers        wait, look up, run, reply
     faces    _home > _references > _proxy          objects at home, references, spec → class
-             _locked                               several calls as one
     memory   _streams > _calls, _objects           the client's calls, the owner's objects
-             _sections                             who may call an object now
     motion   _lines > _channel                     each thread's own channel: frames both ways
     leaves   _wire, codecs, transports, _door, _life, _until, _sigint
     words    errors, _marks, _members, _spec       what can go wrong, what is exposed
-             _deadline, _activity                  what goes along with every call
-             _descriptors                          what is closed, and closed once
+             _deadline, _descriptors               what every call and every room minds
 """
 
 import sys
@@ -29,7 +26,6 @@ if sys.platform == "win32":
 
 from ._deadline import timeout
 from ._listener import Listener, share
-from ._locked import locked
 from ._marks import exposed, hidden, proxied, readonly
 from ._spawn import Host, spawn, spawning
 from .errors import (
@@ -70,7 +66,6 @@ __all__ = [
     "SpecError",
     "exposed",
     "hidden",
-    "locked",
     "proxied",
     "readonly",
     "share",

@@ -9,7 +9,6 @@ from typing import Final
 
 from . import _descriptors
 from ._channel import Channel
-from ._dispatch import Place
 from ._objects import Client
 from ._wire import FROM_CLIENT, Frame
 from .transports.pipe import Pipe, make_poller
@@ -24,21 +23,17 @@ class Caller(Channel):
     Attributes:
         client: the process that it belongs to.
         frames: what has arrived and was not served yet.
-        waits: where its first frame waits in line; everything behind it waits too.
-        entered: the same, once its turn has come, until it has run.
         writing: it did not take all that was said to it, so the owner waits until it takes more.
         paused: it takes too little, so nothing is read from it.
         ended: its other end is closed; what it wrote is served, and the replies go nowhere.
     """
 
-    __slots__ = ("client", "ended", "entered", "frames", "paused", "waits", "writing")
+    __slots__ = ("client", "ended", "frames", "paused", "writing")
 
     def __init__(self, pipe: Pipe, client: Client) -> None:
         super().__init__(pipe, FROM_CLIENT)
         self.client = client
         self.frames: deque[Frame] = deque()
-        self.waits: Place | None = None
-        self.entered: Place | None = None
         self.writing = False
         self.paused = False
         self.ended = False
@@ -98,16 +93,11 @@ class Callers:
                 del self.writers[writer]
                 self.poller.unregister(writer)
         if caller.paused != (caller.unsent > MOST_UNSENT):
+            caller.paused = not caller.paused
             if caller.paused:
-                caller.paused = False
-                self.poller.register(caller.pipe.reader, select.POLLIN)
+                self.poller.unregister(caller.pipe.reader)
             else:
-                self.pause(caller)
-
-    def pause(self, caller: Caller) -> None:
-        """Read nothing more from it for now."""
-        caller.paused = True
-        self.poller.unregister(caller.pipe.reader)
+                self.poller.register(caller.pipe.reader, select.POLLIN)
 
     def drop(self, caller: Caller) -> None:
         """Close a channel; before its descriptors are closed, nobody waits for them any more."""

@@ -12,14 +12,14 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, Final
 
-from . import _activity, _deadline, _life
+from . import _deadline, _life
 from ._descriptors import Descriptor
 from ._door import Route
 from ._lines import Line, Lines
 from ._members import Plain, name_of, parameters_of
-from ._wire import CALL, FAREWELL, LEAVE, RELEASE, RESULT, Frame, header, pack_numbers
+from ._wire import CALL, FAREWELL, RELEASE, RESULT, Frame, header, pack_numbers
 from .codecs import pickle as codec
-from .errors import CallTimeout, CodecError, ListenerClosed, OwnerDied, ProtocolError
+from .errors import CallTimeout, CodecError, ProtocolError
 
 #: Frames of up to this many bytes are put together before they are written.
 _JOIN_BELOW: Final = 1 << 16
@@ -40,7 +40,6 @@ class Owner:
     Attributes:
         dropped: numbers of objects that this process needs no more; they ride with the next call,
             so that a finalizer can give an object back without any input or output.
-        left: frames that leave sections, which go the same way.
     """
 
     def __init__(
@@ -48,7 +47,6 @@ class Owner:
     ) -> None:
         self.route = route
         self.dropped: deque[int] = deque()
-        self.left: deque[bytes] = deque()
         self._lines = Lines(route, lobby, life)
         self._refer = refer
         _life.at_fork(self)
@@ -56,7 +54,6 @@ class Owner:
     def forked(self) -> None:
         """In a forked child: it holds nothing that it could give back."""
         self.dropped = deque()
-        self.left = deque()
 
     def caller(self, number: int, plain: Plain) -> Call:
         """Return what calls the members of one of its objects."""
@@ -110,9 +107,9 @@ class Owner:
     ) -> tuple[int, bytes | memoryview]:
         """Send a call and return the kind and the payload of its own reply."""
         ident = line.ident = line.ident + 1
-        head = header(CALL, len(payload), ident, number, member, _activity.current())
-        if self.dropped or self.left:
-            head = self._give_back() + head
+        head = header(CALL, len(payload), ident, number, member)
+        if self.dropped:
+            head = self._release() + head
         if len(payload) < _JOIN_BELOW:
             line.send(head + payload)
         else:
@@ -139,7 +136,7 @@ class Owner:
         self, line: Line, ident: int, frames: list[Frame]
     ) -> tuple[int, bytes | memoryview] | None:
         """Return the reply to call `ident`, if it is among these frames; drop all earlier ones."""
-        for kind, of, _, _, _, answer in frames:
+        for kind, of, _, _, answer in frames:
             if of == ident:
                 if frames[-1][0] == FAREWELL:
                     self._lines.leave(line)
@@ -151,34 +148,13 @@ class Owner:
                 raise ProtocolError(f"a reply came to call {of}, which was never made")
         return None
 
-    def leave(self, number: int, entering: int) -> None:
-        """Leave the section of an object, or give up entering it; nobody waits for an answer.
-
-        What cannot be said now, because this is interrupted, rides with the next call.
-        """
-        self.left.append(header(LEAVE, 0, entering, number, 0, _activity.current()))
-        try:
-            line = self._lines.mine()
-        except (OwnerDied, ListenerClosed):
-            return  # and the section with them
-        line.busy = True
-        line.send(self._give_back())
-        while line.unsent:
-            self._lines.wait_to_write(line, None)
-        line.busy = False
-
-    def _give_back(self) -> bytes:
-        """Return the frames that give back what this process needs no more."""
-        said = b""
-        while self.left:
-            said += self.left.popleft()
+    def _release(self) -> bytes:
+        """Return the frame that gives back what this process needs no more."""
         numbers = []
         while self.dropped:
             numbers.append(self.dropped.popleft())
-        if numbers:
-            payload = pack_numbers(numbers)
-            said += header(RELEASE, len(payload)) + payload
-        return said
+        payload = pack_numbers(numbers)
+        return header(RELEASE, len(payload)) + payload
 
     def _culprit(
         self, plain: Plain, member: int, args: tuple[Any, ...], kwargs: dict[str, Any] | None

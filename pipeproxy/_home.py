@@ -7,25 +7,19 @@ shows exactly what it shows elsewhere: the same names, the same errors, proxies 
 from __future__ import annotations
 
 import os
-import threading
 import weakref
-from collections.abc import Callable
 from functools import partial
 from types import ModuleType
 from typing import Any
 
-from . import _activity, _deadline
 from ._calls import Owner
 from ._door import Route
-from ._members import ENTER, Members
+from ._members import Members
 from ._objects import Objects, Shared
 from ._proxy import Proxy, link_of, make_proxy, proxy_class, remember_class
 from ._references import Link, arrive, homes, open_stream, refer
-from ._sections import Holder, Taken
 from ._streams import Source
 from .errors import ListenerClosed, SpecError
-
-Wait = Callable[[threading.Event, "float | None"], None]
 
 
 class Home:
@@ -34,15 +28,13 @@ class Home:
     Args:
         route: what their references say of the listener.
         objects: where they are kept.
-        wait: ``wait(event, deadline)`` waits for an event, serving meanwhile if nobody else does.
 
     Attributes:
         closed: the listener answers no more, here neither.
     """
 
-    def __init__(self, route: Route, objects: Objects, wait: Wait) -> None:
+    def __init__(self, route: Route, objects: Objects) -> None:
         self.closed = False
-        self._wait = wait
         self._route = route
         self._objects = objects
         self._links: weakref.WeakSet[Link] = weakref.WeakSet()
@@ -101,12 +93,11 @@ class Home:
         """
         self.close()
         for link in list(self._links):
-            link.lead_to(owner)
+            link.call = owner.caller(link.number, link.plain)
 
     def _proxy(self, shared: Shared) -> Any:
         plain = shared.members.plain
-        call, leave = partial(self._call, shared), partial(self._leave, shared)
-        link = Link(self._route, shared.number, plain, call, leave)
+        link = Link(self._route, shared.number, plain, partial(self._call, shared))
         self._links.add(link)
         return make_proxy(plain, link)
 
@@ -117,39 +108,9 @@ class Home:
         self.check_open()
         if kwargs:
             kwargs = {name: self._itself(value) for name, value in kwargs.items()}
-        args = tuple(map(self._itself, args))
-        holder = (self, _activity.current() or -threading.get_ident())
-        try:
-            value = shared.call(holder, member, args, kwargs)
-        except Taken:
-            value = self._run_in_line(shared, holder, member, args, kwargs)
+        value = shared.call(member, tuple(map(self._itself, args)), kwargs)
         result = self._objects.of(value)
         return value if result is None else self._proxy(result)
-
-    def _run_in_line(
-        self,
-        shared: Shared,
-        holder: Holder,
-        member: int,
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any] | None,
-    ) -> Any:
-        """Wait until the section is free, and call; `locked` stays inside, a call leaves again."""
-        name = args[0] if member == ENTER else object()
-        stays = False
-        try:
-            entered = threading.Event()
-            if not shared.section.enter(holder, name, entered.set):
-                self._wait(entered, _deadline.current())
-            value = shared.call(holder, member, args, kwargs)
-            stays = member == ENTER
-            return value
-        finally:
-            if not stays:
-                shared.section.leave(holder, name)
-
-    def _leave(self, shared: Shared, name: int) -> None:
-        shared.section.leave((self, _activity.current()), name)
 
     def _itself(self, value: Any) -> Any:
         """Return the object for a proxy of it, and anything else as it is."""

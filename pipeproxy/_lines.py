@@ -75,16 +75,18 @@ class Lines:
         self._introduced = False
         self._farewell = False
         self._mine = _Mine()
-        self._all: weakref.WeakSet[Line] = weakref.WeakSet()
+        self._all: list[weakref.ref[Line]] = []
         _life.at_fork(self)
 
     def forked(self) -> None:
         """In a forked child: the lines were the parent's; the door serves this process too."""
-        for line in list(self._all):
-            line.close()
+        for reference in self._all:
+            line = reference()
+            if line is not None:
+                line.close()
         self._introduced = False
         self._mine = _Mine()
-        self._all = weakref.WeakSet()
+        self._all = []
 
     def mine(self) -> Line:
         """Return this thread's line, with no exchange under way; open one where it has none.
@@ -172,7 +174,9 @@ class Lines:
         with _descriptors.lock:
             own, theirs = open_pair()
             line = Line(own, self._life, self.route.spin)
-            self._all.add(line)
+            # Not a WeakSet: what a signal handler raises in its Python callback would be lost.
+            self._all = [known for known in self._all if known() is not None]
+            self._all.append(weakref.ref(line))
             ends = [theirs.writer, theirs.reader]
             if not self._introduced:
                 ends.append(_life.descriptor().fileno())
@@ -251,7 +255,7 @@ class Lines:
 
 
 def _check_hello(route: Route, nonce: bytes, frame: Frame) -> None:
-    kind, *_, payload = frame
+    kind, _, _, _, payload = frame
     if kind != HELLO:
         raise ProtocolError("the owner's first word was no hello")
     _door.check_hello(route, nonce, payload)

@@ -22,7 +22,7 @@ from typing import Any
 from .errors import NotExposed
 
 #: What every object has, before the methods of its own: a member is called by its number.
-GET, SET, DELETE, ENTER, FIRST_METHOD = range(5)
+GET, SET, DELETE, FIRST_METHOD = range(4)
 
 Plain = tuple[Any, ...]
 
@@ -127,8 +127,6 @@ def name_of(plain: Plain, member: int, args: tuple[Any, ...] = ()) -> str:
     """
     if FIRST_METHOD <= member < FIRST_METHOD + len(plain[4]):
         return f"{plain[1]}.{plain[4][member - FIRST_METHOD][0]}"
-    if member == ENTER:
-        return f"the section of {plain[1]}"
     if member < FIRST_METHOD and args and isinstance(args[0], str):
         return f"{plain[1]}.{args[0]}"
     return f"{plain[1]}'s attributes" if member < FIRST_METHOD else f"{plain[1]}'s member {member}"

@@ -7,26 +7,26 @@ when its process is dead.
 
 from __future__ import annotations
 
-import sys
+import threading
 from collections.abc import Iterator
 from itertools import count
-from types import SimpleNamespace
 from typing import Any
 
 from ._channel import Channel
 from ._descriptors import Descriptor
-from ._members import DELETE, ENTER, FIRST_METHOD, GET, SET, Members
-from ._sections import Holder, Section, Taken
+from ._members import DELETE, FIRST_METHOD, GET, SET, Members
 from .errors import NotExposed, Released
 
 
 class Shared:
     """An object that can be called from other processes.
 
+    Its section is the exclusive right to it: whoever calls it holds the section, so calls run one
+    at a time, whether they arrive through a pipe or are made in the owner's own process.
+
     Attributes:
         number: its name on the wire, never used twice by a listener.
         target: the object itself.
-        section: the exclusive right to it.
         members: what may be reached of it.
         counts: calls by member number.
         iterating: the members whose results are iterators, which cannot travel.
@@ -38,25 +38,20 @@ class Shared:
         self.number = number
         self.target = target
         self.members = members
-        self.section = Section()
+        self.section = threading.RLock()
         self.counts = [0] * len(members.names)
         names = ("__iter__", "__reversed__")
         self.iterating = {members.numbers[name] for name in names if name in members.numbers}
 
-    def call(
-        self, holder: Holder, member: int, args: tuple[Any, ...], kwargs: dict[str, Any] | None
-    ) -> Any:
+    def call(self, member: int, args: tuple[Any, ...], kwargs: dict[str, Any] | None) -> Any:
         """Call a member of the object.
 
         Raises:
-            Taken: somebody else than `holder` holds the section; nothing was called.
             NotExposed: there is no such member, or it may not be used so.
             BaseException: whatever the object raised.
         """
         # `with`, as no signal handler can come between taking a lock and being bound to free it.
-        with self.section.lock:
-            if self.section.taken and not self.section.admits(holder):
-                raise Taken
+        with self.section:
             if member >= FIRST_METHOD:
                 try:
                     name = self.members.names[member]
@@ -67,35 +62,7 @@ class Shared:
                     return getattr(self.target, name)(*args, **kwargs)
                 return getattr(self.target, name)(*args)
             self.counts[member] += 1
-            if member == ENTER:
-                return self._enter(holder, *args)
             return self._use_attribute(member, *args)
-
-    def _enter(self, holder: Holder, name: int) -> None:
-        """Enter the section, for several calls, unless that was done while it waited in line."""
-        if not self.section.holds(holder, name):
-            self.section.try_enter(holder, name)
-
-    def repair(self) -> None:
-        """Let the object mend what a client left half done that died inside its section.
-
-        A class defines for that a method ``__abandoned__(self)``. Nobody waits for what it raises:
-        that is printed, as `sys.unraisablehook` does.
-        """
-        hook = getattr(type(self.target), "__abandoned__", None)
-        if hook is None:
-            return
-        try:
-            hook(self.target)
-        except BaseException as error:
-            problem = SimpleNamespace(
-                exc_type=type(error),
-                exc_value=error,
-                exc_traceback=error.__traceback__,
-                err_msg="Exception ignored in",
-                object=hook,
-            )
-            sys.unraisablehook(problem)
 
     def _use_attribute(self, member: int, name: str, value: Any = None) -> Any:
         if member == GET:
@@ -104,8 +71,7 @@ class Shared:
         self.members.check_write(name)
         if member == SET:
             return setattr(self.target, name, value)
-        if member != DELETE:
-            raise NotExposed(f"member {member} is no attribute's")
+        assert member == DELETE
         return delattr(self.target, name)
 
 
@@ -116,16 +82,14 @@ class Client:
         life: its life descriptor; None if it did not send one.
         channels: those of its threads.
         held: the numbers of objects that exist only for it.
-        sections: those that it entered or waited for, of which it may have left some.
     """
 
-    __slots__ = ("channels", "held", "life", "sections")
+    __slots__ = ("channels", "held", "life")
 
     def __init__(self, life: Descriptor | None) -> None:
         self.life = life
         self.channels: set[Channel] = set()
         self.held: set[int] = set()
-        self.sections: set[Shared] = set()
 
 
 class Objects:

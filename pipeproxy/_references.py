@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable
-from functools import partial
 from typing import Any, Protocol
 
 from ._calls import Call, Owner
@@ -30,25 +29,16 @@ class Link:
         number: which of the listener's objects it is.
         plain: its spec.
         call: ``call(member, args, kwargs)``; at home it acts on the object, elsewhere it asks the
-            owner.
-        leave: ``leave(entering)`` leaves the object's section, in the same way.
+            owner. A fork replaces it in the child.
     """
 
-    __slots__ = ("__weakref__", "call", "leave", "number", "plain", "route")
+    __slots__ = ("__weakref__", "call", "number", "plain", "route")
 
-    def __init__(
-        self, route: Route, number: int, plain: Plain, call: Call, leave: Callable[[int], None]
-    ) -> None:
+    def __init__(self, route: Route, number: int, plain: Plain, call: Call) -> None:
         self.route = route
         self.number = number
         self.plain = plain
         self.call = call
-        self.leave = leave
-
-    def lead_to(self, owner: Owner) -> None:
-        """Ask another process from now on: a fork has left the object behind."""
-        self.call = owner.caller(self.number, self.plain)
-        self.leave = partial(owner.leave, self.number)
 
     @property
     def key(self) -> tuple[bytes, int]:
@@ -113,8 +103,7 @@ def rebuild(route: PlainRoute, number: int, plain: Plain) -> Any:
     if home is not None:
         return home.proxy_of(number)
     owner = owner_at(Route(*route))
-    call, leave = owner.caller(number, plain), partial(owner.leave, number)
-    return make_proxy(plain, Link(owner.route, number, plain, call, leave))
+    return make_proxy(plain, Link(owner.route, number, plain, owner.caller(number, plain)))
 
 
 def open_stream(route: PlainRoute, number: int) -> Stream:

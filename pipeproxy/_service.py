@@ -10,7 +10,6 @@ handler raised — it is cut by the next one: its caller gets `CallLost`, and no
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
 from functools import partial
 from time import monotonic
@@ -20,8 +19,7 @@ from ._callers import MOST_UNSENT, Caller, Callers
 from ._dispatch import Dispatch
 from ._door import Door, Knock, Route, hello
 from ._objects import Client, Objects
-from ._sections import Taken
-from ._wire import CALL, FAREWELL, HELLO, LEAVE, Frame, header, unpack_numbers
+from ._wire import FAREWELL, HELLO, RELEASE, header, unpack_numbers
 from .errors import ListenerClosed, ProtocolError
 from .transports.pipe import Pipe, Waiter
 
@@ -59,9 +57,6 @@ class Service:
         self._waiter = Waiter(self.callers.poller, 1, route.spin)
         self._warm = False
         self._in_hand: Caller | None = None
-        self._nested = False
-        self._entered: deque[Caller] = deque()
-        self._pending: deque[Caller] = deque()
         for number in door.descriptors:
             self.callers.watch(number, self._admit)
 
@@ -93,36 +88,10 @@ class Service:
                 answered += self._attend(writer)
             elif number in self.callers.watched:
                 self.callers.watched[number]()
-        if self._entered or self._pending:
-            answered += self._go_on()
         self._warm = answered > 0
         self.waited += woke - began
         self.ran += monotonic() - woke
         return answered
-
-    def heed(self, timeout: float) -> None:
-        """In the middle of a call: read what arrives, and run nothing.
-
-        What clients leave is heeded, and what was the dead's is given up; calls wait for a turn.
-        """
-        in_hand, self._nested = self._in_hand, True
-        try:
-            for number, _ in self._waiter.sleep(timeout):
-                caller = self.callers.readers.get(number)
-                if caller is not None:
-                    self._read(caller)
-                    self._postpone(caller)
-                elif number in self.callers.watched:
-                    self.callers.watched[number]()
-        finally:
-            self._in_hand, self._nested = in_hand, False
-
-    def _postpone(self, caller: Caller) -> None:
-        """Leave a caller to the next turn, but heed what wants no answer."""
-        self._overtake(caller)
-        self._pending.append(caller)
-        if caller.ended and not caller.paused:
-            self.callers.pause(caller)  # its end would be reported again and again
 
     def _attend(self, caller: Caller) -> int:
         """Move what can be moved on one channel, both ways, and serve what has arrived."""
@@ -149,8 +118,6 @@ class Service:
         if frames is None:
             return False
         caller.frames += frames
-        if caller.waits is not None:
-            self._overtake(caller)
         return True
 
     def _serve(self, caller: Caller) -> int:
@@ -158,24 +125,15 @@ class Service:
         frames = caller.frames
         replies: list[bytes] = []
         size = answered = 0
-        while frames and caller.waits is None and caller.unsent <= MOST_UNSENT:
+        while frames and caller.unsent <= MOST_UNSENT:
             frame = frames.popleft()
-            if frame[0] != CALL:
-                self._heed(caller, frame)
+            if frame[0] == RELEASE:
+                self._release(caller, frame[-1])
                 continue
-            try:
-                kind, answer = self.dispatch.answer(caller.client, caller, frame)
-            except Taken:
-                self._wait_in_line(caller, frame)
-                continue
+            kind, answer = self.dispatch.answer(caller.client, frame)
             if self.closed:
                 raise ListenerClosed("a method forked this process; the listener is its parent's")
             answered += 1
-            if caller.entered is not None:
-                if caller.entered.stays:
-                    caller.entered = None
-                else:
-                    self._give_up(caller)
             if caller.ended:
                 continue
             replies += (header(kind, len(answer), frame[1]), answer)
@@ -188,66 +146,12 @@ class Service:
             caller.send(b"".join(replies))
         return answered
 
-    def _heed(self, caller: Caller, frame: Frame) -> None:
-        """Do what a client says that wants no answer."""
-        kind, ident, number, activity, _, payload = frame
-        if kind == LEAVE:
-            self.dispatch.leave(caller.client, number, activity, ident)
-            return
+    def _release(self, caller: Caller, payload: bytes | memoryview) -> None:
         try:
             self._objects.release(caller.client, unpack_numbers(payload))
         except ProtocolError:
             caller.ended = True
             caller.frames.clear()
-
-    # -- waiting in line --------------------------------------------------------------------------
-
-    def _wait_in_line(self, caller: Caller, frame: Frame) -> None:
-        """Keep a call, and all that comes after it on its channel, until it may run."""
-        caller.frames.appendleft(frame)
-        place = self.dispatch.place(caller.client, caller, frame)
-        caller.waits = place
-        if place.section.enter(place.holder, place.name, partial(self._resume, caller)):
-            self._resume(caller)
-
-    def _resume(self, caller: Caller) -> None:
-        """Let a turn go on with a caller that has entered; it may be called by any thread."""
-        self._entered.append(caller)
-        self._door.wake()
-
-    def _overtake(self, caller: Caller) -> None:
-        """Heed at once what a waiting caller leaves, as others may wait for just that."""
-        kept = deque(frame for frame in caller.frames if frame[0] == CALL)
-        said = [frame for frame in caller.frames if frame[0] != CALL]
-        caller.frames = kept
-        for frame in said:
-            self._heed(caller, frame)
-            if caller.waits is not None and caller.waits.name == frame[1] and frame[0] == LEAVE:
-                caller.waits = None  # it gave up the entering that it waits for
-                kept.popleft()
-
-    def _go_on(self) -> int:
-        """Serve the callers whose turn has come."""
-        answered = 0
-        while self._entered:
-            caller = self._entered.popleft()
-            caller.entered, caller.waits = caller.waits, None
-            if caller.pipe.closed:
-                self._give_up(caller)
-            else:
-                answered += self._attend(caller)
-        while self._pending:
-            caller = self._pending.popleft()
-            if not caller.pipe.closed:
-                answered += self._attend(caller)
-        return answered
-
-    def _give_up(self, caller: Caller) -> None:
-        """Leave the section that a caller waits for, or entered and will not be told of."""
-        place = caller.entered or caller.waits
-        caller.entered = caller.waits = None
-        if place is not None:
-            place.section.leave(place.holder, place.name)
 
     # -- channels ---------------------------------------------------------------------------------
 
@@ -272,20 +176,13 @@ class Service:
         return client
 
     def _bury(self, token: bytes, client: Client) -> None:
-        """Give up all that was a dead process's, and serve what it still wrote.
-
-        If it died inside a section nothing of that is served: what it was in the middle of is
-        repaired, not finished.
-        """
-        inside = self.dispatch.abandon(client)
+        """Serve what a dead process still wrote, then give up all that was its."""
         for caller in list(client.channels):
             assert isinstance(caller, Caller)
             while self._read(caller):
                 pass
-            if inside or caller.waits is not None:
-                caller.frames.clear()
             caller.ended = True
-            (self._postpone if self._nested else self._attend)(caller)
+            self._attend(caller)
         if client.life is not None:
             self.callers.unwatch(client.life.fileno())
             client.life.close()
@@ -295,7 +192,6 @@ class Service:
 
     def _drop(self, caller: Caller) -> None:
         self._in_hand = None
-        self._give_up(caller)
         self.callers.drop(caller)
 
     def close(self) -> None:

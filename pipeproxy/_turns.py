@@ -4,16 +4,10 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from functools import partial
-from typing import Final, TypeVar
+from typing import TypeVar
 
-from . import _deadline
 from ._service import Service
 from ._sigint import Deferred
-
-#: Seconds after which one who waits looks whether anybody serves.
-_LOOK_EVERY: Final = 0.05
-
 
 T = TypeVar("T")
 
@@ -91,23 +85,3 @@ class Turns:
     def _is_mine(self) -> bool:
         # The lock counts: an interrupt may leave the number of a thread that serves no more.
         return self._lock.locked() and self._thread == threading.get_ident()
-
-    def wait_for(self, event: threading.Event, deadline: float | None) -> None:
-        """Wait for an event that may depend on what clients send; serve if nobody else does.
-
-        Inside a call that is served no other is run: only what clients leave is heeded.
-
-        Raises:
-            CallTimeout: it was not set before the deadline.
-        """
-        while not event.is_set():
-            left = _deadline.left(deadline)
-            if left == 0:
-                raise _deadline.passed()
-            patience = _LOOK_EVERY if left is None else min(left, _LOOK_EVERY)
-            if self._is_mine():
-                self._service.heed(patience)
-            elif not self._lock.locked() and not self.closing:
-                self.take(partial(self._turn, patience))
-            else:
-                event.wait(patience)

@@ -1,18 +1,17 @@
 """The wire: bytes in, frames out, and nothing else — no descriptors, no clocks, no pickle.
 
-A frame is a header of 32 bytes, little-endian, and its payload:
+A frame is a header of 24 bytes, little-endian, and its payload:
 
     size     u32   bytes of payload that follow; at most `LIMIT`
     ident    u64   the call's id: a reply carries that of its call; ids of a channel only grow
     number   u64   the object that is called
-    activity u64   what the call is part of; 0 where that is nothing
     member   u16   the member of it that is called
     kind     u16   what the frame is, below
 
-A client sends calls, releases and leaves. The owner sends one hello, then replies, and a farewell
-when its listener is closed. Which kinds a side accepts is a table; anything else is a
-`ProtocolError`, and after one a decoder is of no further use. A size is checked before a byte of
-the payload is kept, and memory is taken only for bytes that have arrived.
+A client sends calls and releases. The owner sends one hello, then replies, and a farewell when its
+listener is closed. Which kinds a side accepts is a table; anything else is a `ProtocolError`, and
+after one a decoder is of no further use. A size is checked before a byte of the payload is kept,
+and memory is taken only for bytes that have arrived.
 """
 
 from __future__ import annotations
@@ -22,13 +21,12 @@ from typing import Final
 
 from .errors import CodecError, ProtocolError
 
-#: What a client sends: a call, the numbers of objects that it needs no more, and that it leaves
-#: (or will not enter any more) the section of an object; `ident` is then the entering's number.
-CALL, RELEASE, LEAVE = 1, 2, 3
+#: What a client sends: a call, and the numbers of objects that it needs no more.
+CALL, RELEASE = 1, 2
 #: What an owner sends: the proof that it accepted, a result, an exception, and that it closed.
 HELLO, RESULT, FAILURE, FAREWELL = 16, 17, 18, 19
 
-FROM_CLIENT: Final = frozenset({CALL, RELEASE, LEAVE})
+FROM_CLIENT: Final = frozenset({CALL, RELEASE})
 FROM_OWNER: Final = frozenset({HELLO, RESULT, FAILURE, FAREWELL})
 
 #: The largest payload, in bytes.
@@ -37,19 +35,17 @@ LIMIT: Final = 2**31 - 1
 #: Payloads above this many bytes are handed out as views, to spare a copy.
 _VIEW_FROM = 1 << 16
 
-_header = Struct("<IQQQHH")
+_header = Struct("<IQQHH")
 HEADER_SIZE: Final = _header.size
 
-#: kind, ident, number, activity, member, payload
-Frame = tuple[int, int, int, int, int, "bytes | memoryview"]
+#: kind, ident, number, member, payload
+Frame = tuple[int, int, int, int, "bytes | memoryview"]
 
 _pack, _unpack = _header.pack, _header.unpack_from
 _number = Struct("<Q")
 
 
-def header(  # noqa: PLR0913, PLR0917 - one argument for each field
-    kind: int, size: int, ident: int = 0, number: int = 0, member: int = 0, activity: int = 0
-) -> bytes:
+def header(kind: int, size: int, ident: int = 0, number: int = 0, member: int = 0) -> bytes:
     """Return the header of a frame whose payload has `size` bytes.
 
     Raises:
@@ -57,7 +53,7 @@ def header(  # noqa: PLR0913, PLR0917 - one argument for each field
     """
     if size > LIMIT:
         raise CodecError(f"{size} bytes are too many for one call; at most {LIMIT} can travel")
-    return _pack(size, ident, number, activity, member, kind)
+    return _pack(size, ident, number, member, kind)
 
 
 def pack_numbers(numbers: list[int]) -> bytes:
@@ -108,7 +104,7 @@ class Decoder:
         start, end = 0, len(data)
         wanted = HEADER_SIZE
         while end - start >= HEADER_SIZE:
-            size, ident, number, activity, member, kind = _unpack(data, start)
+            size, ident, number, member, kind = _unpack(data, start)
             if size > LIMIT or kind not in self._legal:
                 raise ProtocolError(f"a frame of kind {kind} and {size} bytes is not legal here")
             stop = start + HEADER_SIZE + size
@@ -116,8 +112,7 @@ class Decoder:
                 wanted = HEADER_SIZE + size
                 break
             body = memoryview(data) if size > _VIEW_FROM else data
-            payload = body[start + HEADER_SIZE : stop]
-            frames.append((kind, ident, number, activity, member, payload))
+            frames.append((kind, ident, number, member, body[start + HEADER_SIZE : stop]))
             start = stop
         self.missing = 0
         if start < end:

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from pipeproxy._wire import FROM_CLIENT, FROM_OWNER, LIMIT, Frame, header
 
-#: As the wire's docstring draws it, without its code: size, ident, number, activity, member, kind.
-HEADER = Struct("<IQQQHH")
+#: As the wire's docstring draws it, apart from the code: size, ident, number, member, kind.
+HEADER = Struct("<IQQHH")
 
 u16 = st.integers(0, 2**16 - 1)
 u32 = st.integers(0, 2**32 - 1)
@@ -28,7 +28,7 @@ def frames(
     legal: frozenset[int], payloads: st.SearchStrategy[bytes] = payloads
 ) -> st.SearchStrategy[Frame]:
     """Frames of one side, as a decoder hands them out."""
-    return st.tuples(st.sampled_from(sorted(legal)), u64, u64, u64, u16, payloads)
+    return st.tuples(st.sampled_from(sorted(legal)), u64, u64, u16, payloads)
 
 
 def histories(legal: frozenset[int], max_size: int = 6) -> st.SearchStrategy[list[Frame]]:
@@ -38,8 +38,8 @@ def histories(legal: frozenset[int], max_size: int = 6) -> st.SearchStrategy[lis
 
 def to_bytes(frame: Frame) -> bytes:
     """The frame as it travels."""
-    kind, ident, number, activity, member, payload = frame
-    return header(kind, len(payload), ident, number, member, activity) + payload
+    kind, ident, number, member, payload = frame
+    return header(kind, len(payload), ident, number, member) + payload
 
 
 def illegal_headers(legal: frozenset[int]) -> st.SearchStrategy[bytes]:
@@ -49,8 +49,8 @@ def illegal_headers(legal: frozenset[int]) -> st.SearchStrategy[bytes]:
     )
     right_kinds = st.sampled_from(sorted(legal))
     too_large = st.integers(LIMIT + 1, 2**32 - 1) | st.sampled_from([LIMIT + 1, 2**32 - 1])
-    return st.builds(HEADER.pack, u32, u64, u64, u64, u16, wrong_kinds) | st.builds(
-        HEADER.pack, too_large, u64, u64, u64, u16, right_kinds
+    return st.builds(HEADER.pack, u32, u64, u64, u16, wrong_kinds) | st.builds(
+        HEADER.pack, too_large, u64, u64, u16, right_kinds
     )
 
 

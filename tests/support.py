@@ -11,7 +11,7 @@ import sys
 import traceback
 from collections.abc import Callable
 from random import Random
-from typing import Any, NoReturn
+from typing import Any
 
 #: Seconds within which whatever a test waits for has happened, even on a busy machine.
 PATIENCE = 30.0
@@ -129,22 +129,27 @@ def interrupt(
     random = Random(20)
     swallowed: list[Any] = []
     sys.unraisablehook = lambda unraisable: swallowed.append(repr(unraisable.object))
-    signal.signal(signal.SIGALRM, _raise)
+    interruptible = False
+
+    def raise_in_action(number: int, frame: object) -> None:
+        if interruptible:  # a signal may come a moment after its timer was stopped
+            raise Interrupted
+
+    signal.signal(signal.SIGALRM, raise_in_action)
     raised = 0
     for _ in range(rounds):
+        interruptible = False
         prepare()
         try:
             try:
+                interruptible = True
                 signal.setitimer(signal.ITIMER_REAL, random.uniform(1e-6, longest))
                 action()
             finally:
+                interruptible = False
                 signal.setitimer(signal.ITIMER_REAL, 0)
         except Interrupted:
             raised += 1
     gc.collect()
     assert not swallowed, f"swallowed {len(swallowed)} times, first in {swallowed[0]}"
     return raised
-
-
-def _raise(number: int, frame: object) -> NoReturn:
-    raise Interrupted

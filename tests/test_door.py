@@ -110,6 +110,8 @@ def entrance(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
 def test_a_knock_brings_pipes_to_the_owner_and_a_life(entrance: Entrance) -> None:
     with pipes() as (own, theirs):
         life = _life.descriptor()
+        for number in to_give(theirs):
+            os.set_blocking(number, True)
         assert entrance.knock([*to_give(theirs), life.fileno()])
         theirs.close()
         [found] = entrance.door.read()
@@ -241,24 +243,24 @@ def test_more_or_fewer_descriptors_than_announced_are_closed_and_gone(
     assert_works(entrance)
 
 
-def open_file() -> int:
+def open_file(flags: int) -> int:
     with tempfile.NamedTemporaryFile() as file:
-        return os.dup(file.fileno())
+        return os.open(file.name, flags)
 
 
-def open_directory() -> int:
+def open_directory(flags: int) -> int:
     return os.open("/", os.O_RDONLY)
 
 
-def open_device() -> int:
-    return os.open(os.devnull, os.O_RDWR)
+def open_device(flags: int) -> int:
+    return os.open(os.devnull, flags)
 
 
-def open_socket() -> int:
+def open_socket(flags: int) -> int:
     return socket.socket(socket.AF_UNIX).detach()
 
 
-def open_poller() -> int:
+def open_poller(flags: int) -> int:
     if sys.platform != "linux":
         pytest.skip("kqueues cannot be sent")
     with select.epoll() as poller:
@@ -268,17 +270,17 @@ def open_poller() -> int:
 @pytest.mark.parametrize("known", [True, False], ids=["known", "stranger"])
 @pytest.mark.parametrize("make", [open_file, open_directory, open_device, open_socket, open_poller])
 def test_what_is_no_pipe_is_closed_and_gone(
-    entrance: Entrance, make: Callable[[], int], known: bool
+    entrance: Entrance, make: Callable[[int], int], known: bool
 ) -> None:
-    other = make()
     secret = SECRET if known else b"x" * 16
-    for place in (0, 1):
+    for place, flags in enumerate([os.O_WRONLY, os.O_RDONLY]):
+        other = make(flags)
 
-        def send(ends: list[int], place: int = place) -> None:
+        def send(ends: list[int], place: int = place, other: int = other) -> None:
             entrance.knock([*ends[:place], other, *ends[place + 1 :]], secret=secret)
 
         assert_refused(entrance, send)
-    os.close(other)
+        os.close(other)
     assert_works(entrance)
 
 
@@ -392,6 +394,7 @@ def test_no_descriptor_is_lost_however_reading_is_interrupted(
     entrance: Entrance, secret: bytes
 ) -> None:
     def interrupted() -> None:
+        assert_works(entrance)  # which imports what it needs
         with pipes() as (_, theirs), entrance.end() as end:
             route = entrance.route._replace(secret=secret)
 

@@ -306,7 +306,11 @@ def test_an_obituary_names_the_process_and_says_what_is_known(
     monkeypatch.setitem(_life.obituaries, b"listener", lambda: "it was old")
     assert obituary(b"listener", 1234) == "it was old"
     # A forked child did not start the process, so it cannot wait for it.
-    in_fork(lambda: _expect(obituary(b"listener", 1234) == "process 1234, which held the object, is gone"))
+    in_fork(
+        lambda: _expect(
+            obituary(b"listener", 1234) == "process 1234, which held the object, is gone"
+        )
+    )
     assert obituary(b"listener", 1234) == "it was old"
 
 

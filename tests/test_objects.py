@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import sys
 import threading
 import weakref
 from typing import Any
@@ -13,9 +12,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule
 
 from pipeproxy import exposed, hidden, proxied
-from pipeproxy._members import DELETE, ENTER, FIRST_METHOD, GET, SET, Members
+from pipeproxy._members import DELETE, FIRST_METHOD, GET, SET, Members
 from pipeproxy._objects import Client, Objects, Shared
-from pipeproxy._sections import Taken
 from pipeproxy._spec import describe
 from pipeproxy.errors import NotExposed, Released
 
@@ -62,7 +60,6 @@ class Account:
 
 MEMBERS = Members(describe(Account).plain)
 NUMBER = MEMBERS.numbers
-SOMEBODY, ANOTHER = "one process, one activity", "another"
 
 
 @pytest.fixture
@@ -74,25 +71,25 @@ def shared() -> Shared:
 
 
 def test_a_call_reaches_the_method_with_all_its_arguments(shared: Shared) -> None:
-    assert shared.call(SOMEBODY, NUMBER["deposit"], (5,), None) == 105
-    assert shared.call(SOMEBODY, NUMBER["deposit"], (5,), {"times": 2}) == 115
-    assert shared.call(SOMEBODY, NUMBER["_close"], (), {}) == "closed"
+    assert shared.call(NUMBER["deposit"], (5,), None) == 105
+    assert shared.call(NUMBER["deposit"], (5,), {"times": 2}) == 115
+    assert shared.call(NUMBER["_close"], (), {}) == "closed"
     with pytest.raises(KeyError, match="no"):
-        shared.call(SOMEBODY, NUMBER["fail"], (), None)
+        shared.call(NUMBER["fail"], (), None)
     assert shared.target.balance == 115
 
 
 def test_attributes_are_read_set_and_deleted_on_the_object(shared: Shared) -> None:
-    assert shared.call(SOMEBODY, GET, ("balance",), None) == 100
-    assert shared.call(SOMEBODY, SET, ("balance", 7), None) is None
+    assert shared.call(GET, ("balance",), None) == 100
+    assert shared.call(SET, ("balance", 7), None) is None
     assert shared.target.balance == 7
-    assert shared.call(SOMEBODY, SET, ("new", None), None) is None
+    assert shared.call(SET, ("new", None), None) is None
     assert shared.target.new is None
-    assert shared.call(SOMEBODY, DELETE, ("new",), None) is None
+    assert shared.call(DELETE, ("new",), None) is None
     assert not hasattr(shared.target, "new")
-    assert shared.call(SOMEBODY, GET, ("limit",), None) == 0
+    assert shared.call(GET, ("limit",), None) == 0
     with pytest.raises(AttributeError, match="new"):
-        shared.call(SOMEBODY, GET, ("new",), None)
+        shared.call(GET, ("new",), None)
 
 
 @pytest.mark.parametrize(
@@ -120,7 +117,7 @@ def test_what_the_spec_does_not_show_is_refused_whatever_arrives(
 ) -> None:
     before = dict(vars(shared.target))
     with pytest.raises(NotExposed):
-        shared.call(SOMEBODY, member, args, None)
+        shared.call(member, args, None)
     assert vars(shared.target) == before
     assert vars(Account)["limit"] == 0
 
@@ -131,16 +128,16 @@ def test_an_attribute_is_not_reached_with_too_few_or_many_arguments(
     shared: Shared, member: int, args: tuple[Any, ...]
 ) -> None:
     with pytest.raises(TypeError):
-        shared.call(SOMEBODY, member, args, None)
+        shared.call(member, args, None)
     assert shared.target.balance == 100
 
 
 def test_calls_are_counted_by_member(shared: Shared) -> None:
     for _ in range(3):
-        shared.call(SOMEBODY, NUMBER["deposit"], (1,), None)
-    shared.call(SOMEBODY, GET, ("balance",), None)
+        shared.call(NUMBER["deposit"], (1,), None)
+    shared.call(GET, ("balance",), None)
     with pytest.raises(KeyError):
-        shared.call(SOMEBODY, NUMBER["fail"], (), None)
+        shared.call(NUMBER["fail"], (), None)
     counted = {number: count for number, count in enumerate(shared.counts) if count}
     assert counted == {NUMBER["deposit"]: 3, GET: 1, NUMBER["fail"]: 1}
 
@@ -164,7 +161,7 @@ class Slow:
         if not times:
             return "done"
         number = shared.members.numbers["call_itself"]
-        again: str = shared.call(SOMEBODY, number, (shared, times - 1), None)
+        again: str = shared.call(number, (shared, times - 1), None)
         return again
 
     def fail(self) -> None:
@@ -177,15 +174,15 @@ def slow() -> Shared:
 
 
 def is_free(shared: Shared) -> bool:
-    if shared.section.lock.acquire(blocking=False):
-        shared.section.lock.release()
+    if shared.section.acquire(blocking=False):
+        shared.section.release()
         return True
     return False
 
 
 def test_a_call_holds_the_section_for_as_long_as_it_runs(slow: Shared) -> None:
     number = slow.members.numbers["work"]
-    thread = threading.Thread(target=slow.call, args=(SOMEBODY, number, (), None))
+    thread = threading.Thread(target=slow.call, args=(number, (), None))
     thread.start()
     assert slow.target.entered.wait(PATIENCE)
     assert not is_free(slow)
@@ -195,14 +192,14 @@ def test_a_call_holds_the_section_for_as_long_as_it_runs(slow: Shared) -> None:
 
 
 def test_a_call_may_call_its_own_object(slow: Shared) -> None:
-    assert slow.call(SOMEBODY, slow.members.numbers["call_itself"], (slow, 3), None) == "done"
+    assert slow.call(slow.members.numbers["call_itself"], (slow, 3), None) == "done"
 
 
 def test_a_call_that_fails_frees_the_section(slow: Shared) -> None:
     def fail() -> None:
         for member, args in [(slow.members.numbers["fail"], ()), (GET, ("_x",)), (2**16 - 1, ())]:
             with pytest.raises((ValueError, NotExposed)):
-                slow.call(SOMEBODY, member, args, None)
+                slow.call(member, args, None)
 
     thread = threading.Thread(target=fail)
     thread.start()
@@ -223,69 +220,12 @@ def test_an_interrupted_call_frees_the_section() -> None:
 
         def call() -> None:
             for _ in range(10):
-                shared.call(SOMEBODY, NUMBER["deposit"], (1,), None)
+                shared.call(NUMBER["deposit"], (1,), None)
 
         assert interrupt(call, rounds=1000, longest=20e-6) > 50
         check()
 
     in_fork(interrupted)
-
-
-def test_while_somebody_is_inside_nobody_else_reaches_the_object(shared: Shared) -> None:
-    assert shared.call(SOMEBODY, ENTER, (7,), None) is None
-    for member, args in [(NUMBER["deposit"], (5,)), (GET, ("balance",)), (SET, ("balance", 5))]:
-        with pytest.raises(Taken):
-            shared.call(ANOTHER, member, args, None)
-    with pytest.raises(Taken):
-        shared.call(ANOTHER, ENTER, (7,), None)
-    assert shared.call(SOMEBODY, NUMBER["deposit"], (5,), None) == 105
-    shared.section.leave(SOMEBODY, 7)
-    assert shared.call(ANOTHER, GET, ("balance",), None) == 105
-    assert shared.counts[NUMBER["deposit"]] == 1  # those that were turned away did not run
-
-
-def test_an_entering_that_took_place_while_it_waited_is_not_entered_again(shared: Shared) -> None:
-    for _ in range(2):
-        shared.call(SOMEBODY, ENTER, (7,), None)
-    shared.section.leave(SOMEBODY, 7)
-    assert not shared.section.taken
-
-
-# Repairs ------------------------------------------------------------------------------------------
-
-
-class Repaired:
-    """Notes what is abandoned, and fails to mend it the second time."""
-
-    def __init__(self) -> None:
-        self.abandoned = 0
-
-    def work(self) -> None: ...
-
-    def __abandoned__(self) -> None:
-        self.abandoned += 1
-        if self.abandoned > 1:
-            raise ValueError("beyond repair")
-
-
-def test_an_object_is_repaired_by_the_method_that_its_class_has_for_that(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    seen: list[Any] = []
-    monkeypatch.setattr(sys, "unraisablehook", seen.append)
-    shared = Shared(1, Repaired(), Members(describe(Repaired).plain))
-    shared.repair()
-    assert (shared.target.abandoned, seen) == (1, [])
-    shared.repair()
-    assert [(type(one.exc_value), one.object) for one in seen] == [
-        (ValueError, Repaired.__abandoned__)
-    ]
-    assert "__abandoned__" not in shared.members.numbers
-
-
-def test_an_object_without_such_a_method_needs_no_repair(shared: Shared) -> None:
-    shared.target.__abandoned__ = lambda: pytest.fail("it is its class that says so")
-    shared.repair()
 
 
 # Objects ------------------------------------------------------------------------------------------

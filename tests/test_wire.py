@@ -17,7 +17,6 @@ from pipeproxy._wire import (
     FROM_OWNER,
     HEADER_SIZE,
     HELLO,
-    LEAVE,
     LIMIT,
     RELEASE,
     RESULT,
@@ -43,17 +42,16 @@ from .strategies import (
 )
 
 CLIENT_SAYS: list[Frame] = [
-    (CALL, 1, 7, 9, 3, b"payload"),
-    (RELEASE, 0, 0, 9, 0, pack_numbers([1, 2**64 - 1])),
-    (LEAVE, 5, 7, 2**64 - 1, 0, b""),
-    (CALL, 2, 7, 9, 0, b""),
-    (CALL, 2**64 - 1, 2**64 - 1, 9, 2**16 - 1, bytes(range(256))),
+    (CALL, 1, 7, 3, b"payload"),
+    (RELEASE, 0, 0, 0, pack_numbers([1, 2**64 - 1])),
+    (CALL, 2, 7, 0, b""),
+    (CALL, 2**64 - 1, 2**64 - 1, 2**16 - 1, bytes(range(256))),
 ]
 OWNER_SAYS: list[Frame] = [
-    (HELLO, 0, 0, 9, 0, b"x" * 16),
-    (RESULT, 1, 0, 9, 0, b""),
-    (FAILURE, 2, 0, 9, 0, b"why"),
-    (FAREWELL, 0, 0, 9, 0, b""),
+    (HELLO, 0, 0, 0, b"x" * 16),
+    (RESULT, 1, 0, 0, b""),
+    (FAILURE, 2, 0, 0, b"why"),
+    (FAREWELL, 0, 0, 0, b""),
 ]
 both_sides = pytest.mark.parametrize(
     ("legal", "history"),
@@ -82,11 +80,11 @@ def illegal(legal: frozenset[int], data: bytes) -> bool:
 
 
 def test_a_header_is_laid_out_as_every_version_of_it_will_be() -> None:
-    assert HEADER_SIZE == 32
-    assert header(CALL, 0x01020304, 5, 6, 7, 8) == bytes.fromhex(
-        "04030201 0500000000000000 0600000000000000 0800000000000000 0700 0100"
+    assert HEADER_SIZE == 24
+    assert header(CALL, 0x01020304, 5, 6, 7) == bytes.fromhex(
+        "04030201 0500000000000000 0600000000000000 0700 0100"
     )
-    assert (CALL, RELEASE, LEAVE, HELLO, RESULT, FAILURE, FAREWELL) == (1, 2, 3, 16, 17, 18, 19)
+    assert (CALL, RELEASE, HELLO, RESULT, FAILURE, FAREWELL) == (1, 2, 16, 17, 18, 19)
 
 
 @given(st.data(), sides)
@@ -156,16 +154,16 @@ def test_missing_is_what_the_frame_or_the_header_under_way_lacks(
 @given(payloads, payloads)
 def test_a_payload_stays_what_it_is_while_others_arrive(first: bytes, second: bytes) -> None:
     decoder = Decoder(FROM_CLIENT)
-    data = stream([(CALL, 1, 1, 9, 3, first), (CALL, 2, 1, 9, 3, second)])
+    data = stream([(CALL, 1, 1, 3, first), (CALL, 2, 1, 3, second)])
     half = len(data) // 2
     handed = decoder.feed(data[:half]) + decoder.feed(data[half:])
-    handed += decoder.feed(stream([(CALL, 3, 1, 9, 3, b"z" * len(first))]))
-    assert [bytes(frame[-1]) for frame in handed] == [first, second, b"z" * len(first)]
+    handed += decoder.feed(stream([(CALL, 3, 1, 3, b"z" * len(first))]))
+    assert [bytes(frame[4]) for frame in handed] == [first, second, b"z" * len(first)]
 
 
 @pytest.mark.parametrize("size", [2**16, 2**16 + 1, 2**22])
 def test_a_large_payload_that_came_whole_is_not_copied(size: int) -> None:
-    data = to_bytes((CALL, 1, 1, 9, 3, bytes(size)))
+    data = to_bytes((CALL, 1, 1, 3, bytes(size)))
     tracemalloc.start()
     try:
         [(*_, payload)] = Decoder(FROM_CLIENT).feed(data)
@@ -182,9 +180,7 @@ def test_a_large_payload_that_came_whole_is_not_copied(size: int) -> None:
 def test_each_side_accepts_its_own_kinds_and_no_others(
     legal: frozenset[int], history: list[Frame]
 ) -> None:
-    accepted = {
-        kind for kind in range(2**16) if not illegal(legal, HEADER.pack(0, 1, 1, 9, 3, kind))
-    }
+    accepted = {kind for kind in range(2**16) if not illegal(legal, HEADER.pack(0, 1, 1, 3, kind))}
     assert accepted == legal == {frame[0] for frame in history}
 
 
@@ -213,7 +209,7 @@ def test_an_illegal_frame_is_refused_by_its_header_alone(
     legal, wrong = case
     decoder = Decoder(legal)
     assert decoder.feed(wrong[:-1]) == []
-    with pytest.raises(ProtocolError, match=str(HEADER.unpack(wrong)[-1])):
+    with pytest.raises(ProtocolError, match=str(HEADER.unpack(wrong)[4])):
         decoder.feed(wrong[-1:])
 
 
@@ -221,8 +217,9 @@ def test_an_illegal_frame_is_refused_by_its_header_alone(
 def test_garbage_is_an_error_or_frames_that_say_just_that(
     data: st.DataObject, legal: frozenset[int]
 ) -> None:
-    sizes, kinds = st.integers(0, 40) | u32, st.integers(0, 20)
-    near_misses = st.builds(HEADER.pack, sizes, u64, u64, u64, u16, kinds)
+    near_misses = st.builds(
+        HEADER.pack, st.integers(0, 40) | u32, u64, u64, u16, st.integers(0, 20)
+    )
     garbage = b"".join(data.draw(st.lists(st.binary(max_size=60) | near_misses, max_size=8)))
     decoder = Decoder(legal)
     heard: list[Frame] = []
@@ -245,9 +242,9 @@ def test_no_memory_is_taken_for_what_only_a_header_speaks_of(size: int) -> None:
     try:
         if size > LIMIT:
             with pytest.raises(ProtocolError, match=str(size)):
-                decoder.feed(HEADER.pack(size, 1, 1, 9, 3, CALL))
+                decoder.feed(HEADER.pack(size, 1, 1, 3, CALL))
         else:
-            assert decoder.feed(HEADER.pack(size, 1, 1, 9, 3, CALL) + b"x") == []
+            assert decoder.feed(HEADER.pack(size, 1, 1, 3, CALL) + b"x") == []
             assert decoder.missing == size - 1
         assert tracemalloc.get_traced_memory()[1] < 1 << 20
     finally:

@@ -25,11 +25,10 @@ from .users import (
     Counter,
     add,
     add_in_threads,
-    count,
+    call,
     die_in_a_call,
     meet_death,
     own,
-    own_and_fork_in_c,
     serve_for_ever,
 )
 
@@ -75,13 +74,13 @@ def test_a_client_killed_in_the_middle_of_a_call_harms_no_other(
 class Owner:
     """An owner in a process of its own, and its clients in others."""
 
-    def __init__(self, context: Any, stack: ExitStack, how: Any = own) -> None:
+    def __init__(self, context: Any, stack: ExitStack) -> None:
         self._hears, tells = context.Pipe()
         stack.callback(self._hears.close)
-        self.child = Child(context, how, tells)
+        self.child = Child(context, own, tells)
         stack.callback(self.child.kill)
         tells.close()
-        self.pickled, self.told = self.child.result()
+        self.pickled = self.child.result()
         self.child.do(serve_for_ever)
 
     def wait_for_hanging_call(self) -> None:
@@ -96,24 +95,26 @@ def stack() -> Iterator[ExitStack]:
 
 
 def test_all_clients_of_a_killed_owner_are_told(context: BaseContext, stack: ExitStack) -> None:
-    kill_an_owner(context, stack, Owner(context, stack))
+    kill_an_owner(context, stack)
 
 
 @pytest.mark.parametrize("context", ["fork"], indirect=True)
 def test_a_copy_of_the_owner_that_was_forked_in_c_keeps_nobody_waiting(
     context: BaseContext, stack: ExitStack
 ) -> None:
-    owner = Owner(context, stack, own_and_fork_in_c)
-    stack.callback(os.kill, owner.told, signal.SIGKILL)
-    kill_an_owner(context, stack, owner)
+    kill_an_owner(context, stack, forked_in_c=True)
 
 
-def kill_an_owner(context: BaseContext, stack: ExitStack, owner: Owner) -> None:
+def kill_an_owner(context: BaseContext, stack: ExitStack, *, forked_in_c: bool = False) -> None:
+    owner = Owner(context, stack)
     pid = owner.child.process.pid
     clients = [stack.enter_context(Child(context)) for _ in range(3)]
     hanging, waiting, idle = clients
-    idle.do(count, owner.pickled).result()
-    waiting.do(count, owner.pickled).result()
+    for client in clients:
+        client.do(call, owner.pickled, "count").result()
+    if forked_in_c:
+        copy = idle.do(call, owner.pickled, "fork_in_c").result()
+        stack.callback(os.kill, copy, signal.SIGKILL)
     hanging.do(meet_death, owner.pickled, "hang")
     owner.wait_for_hanging_call()
     waiting.do(meet_death, owner.pickled, "count")

@@ -120,6 +120,21 @@ class Doomed:
         self.calls += 1
         return self.calls
 
+    def fork_in_c(self) -> int:
+        """Make a copy of this process that Python does not know of, and return its pid.
+
+        It inherits all descriptors, close-on-exec or not, and keeps them open.
+        """
+        import ctypes
+
+        libc = ctypes.CDLL(None)
+        pid: int = libc.fork()
+        if not pid:
+            libc.alarm(60)  # should the test be killed itself
+            while True:
+                libc.pause()
+        return pid
+
     def hang(self) -> None:
         """Tell that the call has arrived, and never return."""
         self._signal_to.send("hanging")
@@ -129,38 +144,22 @@ class Doomed:
 _kept: list[Listener[Any]] = []
 
 
-def own(signal_to: Connection) -> tuple[bytes, int]:
+def own(signal_to: Connection) -> bytes:
     """Share an object and return its pickled proxy; `serve_for_ever` serves it."""
     proxy, listener = share(Doomed(signal_to))
     _kept.append(listener)
-    return pickle.dumps(proxy), os.getpid()
+    return pickle.dumps(proxy)
 
 
 def serve_for_ever() -> None:
     _kept[0].serve()
 
 
-def own_and_fork_in_c(signal_to: Connection) -> tuple[bytes, int]:
-    """As `own`; beside it lives a copy of this process that Python does not know of.
-
-    It inherits all descriptors, close-on-exec or not, and keeps them open.
-    """
-    import ctypes
-
-    pickled, _ = own(signal_to)
-    libc = ctypes.CDLL(None)
-    pid = libc.fork()
-    if not pid:
-        libc.alarm(60)  # should the test be killed itself
-        while True:
-            libc.pause()
-    return pickled, pid
-
-
-def count(pickled: bytes) -> int:
+def call(pickled: bytes, name: str) -> int:
     """Call an object, whose proxy this process keeps for later."""
     _proxies[pickled] = _proxies.get(pickled) or pickle.loads(pickled)
-    return _proxies[pickled].count()
+    result: int = getattr(_proxies[pickled], name)()
+    return result
 
 
 _proxies: dict[bytes, Any] = {}
