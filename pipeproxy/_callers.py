@@ -1,4 +1,9 @@
-"""The owner's channels, and all else that its loop waits for."""
+"""The owner's channels, and all else that its loop waits for.
+
+A signal handler may raise between any two steps here. So every change is made in an order in which
+the next attempt at it begins where this one ended: a channel speaks before it is known, and is
+waited for no more before it is forgotten.
+"""
 
 from __future__ import annotations
 
@@ -66,16 +71,18 @@ class Callers:
 
     def unwatch(self, number: int) -> None:
         """Watch this descriptor no more; before it is closed."""
-        if self.watched.pop(number, None) is not None:
-            self.poller.unregister(number)
+        if number in self.watched:
+            self._wait_no_more(number)
+            del self.watched[number]
 
-    def open(self, pipe: Pipe, client: Client) -> Caller:
-        """Read from one more channel, which belongs to `client`.
+    def open(self, pipe: Pipe, client: Client, greeting: bytes) -> Caller:
+        """Say the first word on one more channel, which belongs to `client`, and read from it.
 
         Raises:
             OSError: it cannot be waited for.
         """
         caller = Caller(pipe, client)
+        caller.send(greeting)
         self.poller.register(pipe.reader, select.POLLIN)
         self.readers[pipe.reader] = caller
         client.channels.add(caller)
@@ -101,12 +108,23 @@ class Callers:
 
     def drop(self, caller: Caller) -> None:
         """Close a channel; before its descriptors are closed, nobody waits for them any more."""
+        if caller.pipe.closed:
+            return
+        for number, table in (
+            (caller.pipe.reader, self.readers),
+            (caller.pipe.writer, self.writers),
+        ):
+            if number in table:
+                self._wait_no_more(number)
+                del table[number]
         caller.client.channels.discard(caller)
-        if self.readers.pop(caller.pipe.reader, None) is not None and not caller.paused:
-            self.poller.unregister(caller.pipe.reader)
-        if self.writers.pop(caller.pipe.writer, None) is not None:
-            self.poller.unregister(caller.pipe.writer)
         caller.close()
+
+    def _wait_no_more(self, number: int) -> None:
+        try:
+            self.poller.unregister(number)
+        except FileNotFoundError:
+            pass  # it is not waited for: paused, or an earlier attempt came so far
 
     def close(self) -> None:
         """Close everything; in a forked child only the copies, as nothing is unregistered."""

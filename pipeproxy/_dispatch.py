@@ -13,7 +13,7 @@ from ._objects import Client, Objects, Shared
 from ._streams import MEMBERS, Source
 from ._wire import FAILURE, LIMIT, RESULT, Frame
 from .codecs import pickle as codec
-from .errors import CodecError, Released
+from .errors import CodecError, Released, RemoteError
 
 
 class Dispatch:
@@ -43,16 +43,32 @@ class Dispatch:
         except BaseException as error:
             return self._failure(error, number, member, args)
         try:
-            if member in shared.iterating:
-                value = self._keep_iterator(value, client)
-            answer = codec.encode(value, self._refer)
+            return RESULT, self._encode(value, shared, member, args, client)
+        except BaseException as error:  # of a value that does not want to be pickled, for example
+            return self._failure(error, number, member, args)
+
+    def _encode(
+        self, value: Any, shared: Shared, member: int, args: tuple[Any, ...], client: Client
+    ) -> bytes:
+        """Return what travels of a result.
+
+        Raises:
+            CodecError: nothing of it can; the text says why.
+        """
+        if type(value) in codec.ATOMS:
+            return codec.encode(value)
+        if member in shared.iterating:
+            value = self._keep_iterator(value, shared, client)
+        try:
+            with shared.section:  # or another thread might change it while it is written
+                answer = codec.encode(value, self._refer)
             if len(answer) > LIMIT:
                 raise CodecError(f"it has {len(answer)} bytes, and at most {LIMIT} can travel")
         except CodecError as error:
             where = name_of(shared.members.plain, member, args)
             explained = codec.explain_result(value, error, where, self._refer)
-            return self._failure(explained, number, member, args)
-        return RESULT, answer
+            raise explained from explained.__cause__
+        return answer
 
     def _failure(
         self, error: BaseException, number: int, member: int, args: tuple[Any, ...]
@@ -62,13 +78,20 @@ class Dispatch:
             where = name_of(self._objects.find(number).members.plain, member, args)
         except Released:
             where = f"object {number}"
-        return FAILURE, codec.encode_failure(error, where, self._refer)
+        try:
+            return FAILURE, codec.encode_failure(error, where, self._refer)
+        except BaseException as another:  # even its class misbehaves
+            name = f"{type(error).__module__}.{type(error).__qualname__}"
+            text = f"it cannot be described: {type(another).__qualname__}"
+            return FAILURE, codec.encode_failure(RemoteError(name, text), where, None)
 
-    def _keep_iterator(self, value: Any, client: Client) -> Any:
+    def _keep_iterator(self, value: Any, shared: Shared, client: Client) -> Any:
         """Let the client take from an iterator, which stays here and is an object of its now."""
         if self._objects.of(value) is not None:
             return value  # an object that iterates over itself
-        return self._objects.add(Source(value), MEMBERS, client).target
+        kept = self._objects.add(Source(value), MEMBERS, client)
+        kept.section = shared.section  # to take from it is to read the object
+        return kept.target
 
 
 def _arguments(

@@ -114,6 +114,8 @@ class Door:
 
     def __init__(self, listener: bytes, secret: bytes) -> None:
         self._listener, self._secret = listener, secret
+        # Loaded now, and not in the loop: a signal handler may raise in the middle of an import.
+        _same(prove(secret, b""), b"")
         self._directory: str | None = None
         with _descriptors.lock:
             self._inside, self.lobby = _pair()

@@ -19,6 +19,7 @@ from ._objects import Objects, Shared
 from ._proxy import Proxy, link_of, make_proxy, proxy_class, remember_class
 from ._references import Link, arrive, homes, open_stream, refer
 from ._streams import Source
+from .codecs.pickle import ATOMS
 from .errors import ListenerClosed, SpecError
 
 
@@ -140,6 +141,8 @@ def _members_of(target: object) -> Members:
     """
     if issubclass(type(target), Proxy):
         raise SpecError(f"{target!r} is a proxy already: pass it on as it is")
+    if type(target) in ATOMS:
+        raise SpecError(f"{target!r} never changes: pass it as it is")
     if isinstance(target, ModuleType):
         raise SpecError(
             f"the module {target.__name__} cannot be shared, as every process can import it; share "

@@ -277,6 +277,8 @@ def _exists(pid: int) -> bool:
 
 def _complain(pid: int) -> None:
     """Say the one thing that helps with the most common mistake."""
+    if sys.stderr is None:
+        return
     sys.stderr.write(
         f"pipeproxy: process {os.getpid()} waits for process {pid}, which holds the object, and "
         f"has had no answer for {_PATIENCE:.0f} s: is its listener served? (A bare p.join() serves "

@@ -134,9 +134,9 @@ class Listener(Generic[T]):
 
     def _serve(self, goal: Until, check: Callable[[], None]) -> None:
         service = self._service
-        for life in goal.lives:
-            service.callers.watch(life.fileno(), partial(self._ended, goal, life))
         try:
+            for life in goal.lives:
+                service.callers.watch(life.fileno(), partial(self._ended, goal, life))
             while not self._home.closed and not goal.reached():
                 service.turn(goal.patience)
                 check()

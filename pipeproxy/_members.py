@@ -83,7 +83,7 @@ class Members:
         Raises:
             NotExposed: it may not; the text says why and how to change that.
         """
-        if not isinstance(name, str):
+        if type(name) is not str:
             raise NotExposed(f"{self.class_name} has no member whose name is no text")
         if name in self._attributes:
             return

@@ -80,7 +80,7 @@ def owner_at(route: Route, lobby: Any = None, life: Descriptor | None = None) ->
     """Return the owner that this process knows by this route."""
     owner = _owners.get(route.listener)
     if owner is None:
-        owner = _owners[route.listener] = Owner(route, refer, lobby, life)
+        owner = _owners.setdefault(route.listener, Owner(route, refer, lobby, life))
     return owner
 
 

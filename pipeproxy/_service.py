@@ -159,11 +159,15 @@ class Service:
         """Open a channel for everybody who knocked."""
         for knock in self._door.read():
             try:
-                caller = self.callers.open(Pipe(knock.reader, knock.writer), self._introduce(knock))
+                self._let_in(knock)
             except OSError:
-                continue  # it sent what nobody can wait for; all it sent closes itself
-            answer = hello(self._route.secret, knock.nonce)
-            caller.send(header(HELLO, len(answer)) + answer)
+                pass  # it sent what nobody can wait for; all it sent closes itself
+
+    def _let_in(self, knock: Knock) -> None:
+        client = self._introduce(knock)
+        answer = hello(self._route.secret, knock.nonce)
+        greeting = header(HELLO, len(answer)) + answer
+        self.callers.open(Pipe(knock.reader, knock.writer), client, greeting)
 
     def _introduce(self, knock: Knock) -> Client:
         known = self._objects.clients.get(knock.token)
@@ -183,16 +187,16 @@ class Service:
                 pass
             caller.ended = True
             self._attend(caller)
+        self._objects.forget(token)
         if client.life is not None:
             self.callers.unwatch(client.life.fileno())
             client.life.close()
-        self._objects.forget(token)
 
     # -- ends -------------------------------------------------------------------------------------
 
     def _drop(self, caller: Caller) -> None:
-        self._in_hand = None
         self.callers.drop(caller)
+        self._in_hand = None
 
     def close(self) -> None:
         """Say farewell to all clients and close everything; a second time does nothing."""

@@ -25,19 +25,20 @@ class Deferred:
             the moment in which it was to be left.
     """
 
-    __slots__ = ("is_inside", "noted", "wake")
+    __slots__ = ("_outer", "is_inside", "noted", "wake")
 
     def __init__(self, wake: Callable[[], None], is_inside: Callable[[], bool]) -> None:
         self.wake = wake
         self.is_inside = is_inside
         self.noted = False
+        self._outer: Deferred | None = None
 
     def __enter__(self) -> Deferred:
-        global _current  # noqa: PLW0603 - there is one SIGINT in a process
+        global _current
         if threading.current_thread() is threading.main_thread() and signal.getsignal(
             signal.SIGINT
         ) in (signal.default_int_handler, _note):
-            _current = self
+            self._outer, _current = _current, self
             signal.signal(signal.SIGINT, _note)
         return self
 
@@ -57,8 +58,11 @@ class Deferred:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        global _current  # noqa: PLW0603
         if _current is self:
-            _give_back()
+            _current = self._outer  # a method that is served may serve another listener
+            if _current is None:
+                _give_back()
         if error is None:
             self.check()
 

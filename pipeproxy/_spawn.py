@@ -221,5 +221,6 @@ def _end_of(process: BaseProcess) -> str:
     if code is None:
         return "is gone"
     if code < 0:
-        return f"was killed by {signal.Signals(-code).name}"
+        known = -code in set(signal.Signals)
+        return f"was killed by {signal.Signals(-code).name if known else f'signal {-code}'}"
     return f"exited with code {code}"

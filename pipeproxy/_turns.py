@@ -74,6 +74,7 @@ class Turns:
         if self._is_mine():
             return  # in a call that this thread serves, or a signal handler: its loop closes it
         if self._lock.acquire(timeout=patience):
+            self._thread = threading.get_ident()
             try:
                 self._service.close()
             finally:

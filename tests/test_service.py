@@ -35,7 +35,7 @@ from pipeproxy._wire import (
 from pipeproxy.codecs import pickle as codec
 from pipeproxy.transports.pipe import open_pair
 
-from .support import open_descriptors
+from .support import Interrupted, in_fork, interrupt, open_descriptors
 
 pytestmark = pytest.mark.usefixtures("descriptors_kept")
 
@@ -67,6 +67,7 @@ class Raw:
     """A client that writes whatever bytes a test wants, in the process of the owner."""
 
     def __init__(self, listener: Listener[Any], proxy: Any, *, introduced: bool = False) -> None:
+        """Knock; `greet` waits for the answer."""
         self.listener = listener
         self.number: int = link_of(proxy).number
         self.members = members_of(proxy)
@@ -74,18 +75,22 @@ class Raw:
         self.ident = 0
         self._decoder = Decoder(FROM_OWNER)
         self._frames: list[Frame] = []
-        route, nonce = link_of(proxy).route, os.urandom(16)
+        self._nonce = os.urandom(16)
+        self._route = route = link_of(proxy).route
         self.pipe, theirs = open_pair()
         door = knocker(route.address)
         ends = [theirs.writer, theirs.reader]
         if introduced:
             ends.append(life_room.descriptor().fileno())
-        assert knock(door, route, self.token, nonce, ends)
+        assert knock(door, route, self.token, self._nonce, ends)
         theirs.close()
         door.close()
+
+    def greet(self) -> Raw:
         kind, *_, payload = self.read()
         assert kind == HELLO
-        check_hello(route, nonce, payload)
+        check_hello(self._route, self._nonce, payload)
+        return self
 
     def write(self, data: bytes) -> None:
         """Write bytes that fit into the pipe."""
@@ -150,7 +155,7 @@ class Scene:
         self.good = self.client()
 
     def client(self, **options: Any) -> Raw:
-        raw = Raw(self.listener, self.proxy, **options)
+        raw = Raw(self.listener, self.proxy, **options).greet()
         self.raws.append(raw)
         return raw
 
@@ -433,6 +438,70 @@ def test_a_client_that_dies_with_its_replies_unread_is_dropped(scene: Scene) -> 
     for _ in range(5):
         scene.check_good()
     assert len(open_descriptors()) == before
+
+
+# Signal handlers that raise ----------------------------------------------------------------------
+
+
+def test_a_knock_at_any_moment_of_an_interrupt_is_answered_or_hung_up_on() -> None:
+    def owner() -> None:
+        scene = Scene()
+        knocking: list[Raw] = []
+        ends: list[str] = []
+
+        def knock_again() -> None:
+            for raw in knocking:
+                try:
+                    raw.greet()
+                    ends.append("hello")
+                except EOFError:
+                    ends.append("hung up")
+                raw.close()
+            knocking[:] = [Raw(scene.listener, scene.proxy)]
+
+        before = len(open_descriptors())
+        interrupt(scene.listener.poll, rounds=500, prepare=knock_again, longest=4e-4)
+        knock_again()
+        knocking.pop().close()
+        for _ in range(3):
+            scene.check_good()
+        assert set(ends) == {"hello", "hung up"}
+        assert len(open_descriptors()) == before
+        assert scene.listener.stats().clients <= 501
+
+    in_fork(owner)
+
+
+def test_a_call_at_any_moment_of_an_interrupt_is_answered_once_or_hung_up_on() -> None:
+    def owner() -> None:
+        scene = Scene()
+        callers = [scene.client()]
+        ends: list[str] = []
+
+        def call_again() -> None:
+            raw = callers[0]
+            if raw.ident:
+                try:
+                    result = raw.result()
+                    assert result == raw.ident or type(result) is Interrupted, result
+                    ends.append("answered")
+                except EOFError:
+                    ends.append("hung up")
+                    raw.close()
+                    callers[0] = raw = scene.client()
+            try:
+                raw.write(raw.call("echo", raw.ident + 1))
+            except BrokenPipeError:  # cut after it was answered
+                raw.close()
+                callers[0] = raw = scene.client()
+                raw.write(raw.call("echo", raw.ident + 1))
+
+        interrupt(scene.listener.poll, rounds=500, prepare=call_again, longest=3e-4)
+        call_again()
+        assert set(ends) == {"answered", "hung up"}
+        scene.check_good()
+
+    in_fork(owner)
 
 
 # Farewell ----------------------------------------------------------------------------------------

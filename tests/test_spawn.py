@@ -127,7 +127,10 @@ def is_gone(pid: int) -> bool:
     if life is None:
         poll_until(lambda: outcome(os.kill, pid, 0)[0] == "raised")
         return True
-    return is_readable(life.fileno())
+    if is_readable(life.fileno()):
+        return True
+    os.kill(pid, signal.SIGKILL)
+    return False
 
 
 # Life --------------------------------------------------------------------------------------------

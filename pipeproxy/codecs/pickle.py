@@ -253,18 +253,18 @@ def _refused(subject: str, value: object, error: BaseException) -> CodecError:
 
 def _reason(value: object, error: BaseException) -> str:
     """Why `value` cannot be sent, and what to do instead."""
-    if isinstance(value, types.GeneratorType):
+    if issubclass(type(value), types.GeneratorType):
         return (
             "a generator runs where it was made; pass a list of its items instead, "
             "or share it and pass its proxy"
         )
-    if isinstance(value, types.AsyncGeneratorType):
+    if issubclass(type(value), types.AsyncGeneratorType):
         return "an async generator runs where it was made; pass a list of its items instead"
-    if isinstance(value, types.CoroutineType):
+    if issubclass(type(value), types.CoroutineType):
         return "a coroutine runs where it was made; await it there and pass what it returns"
     if isinstance(error, RecursionError):
         return "it is nested too deeply for pickle; pass it in smaller or flatter pieces"
-    if isinstance(value, types.FunctionType):
+    if issubclass(type(value), types.FunctionType):
         return f"{_worded(error)}; define the function at the top level of a module"
     return f"{_worded(error)}; share the object and pass its proxy, or pass plain data instead"
 
