@@ -64,6 +64,7 @@ class Channel:
             if written == len(data):
                 return
             data = memoryview(data)[written:]
+            self.pipe.enlarge()
         self._queue.append(data)
         self.unsent += len(data)
 

@@ -40,11 +40,17 @@ class Dispatch:
             shared = self._objects.find(number)
             args, kwargs = _arguments(shared, member, payload)
             value = shared.call(member, args, kwargs)
-        except BaseException as error:
-            return self._failure(error, number, member, args)
-        try:
-            return RESULT, self._encode(value, shared, member, args, client)
-        except BaseException as error:  # of a value that does not want to be pickled, for example
+            if type(value) in codec.ATOMS:
+                answer = codec.encode(value)
+            else:
+                answer = self._encode(value, shared, member, args, client)
+            if len(answer) > LIMIT:
+                raise CodecError(
+                    f"the result of {name_of(shared.members.plain, member, args)} has "
+                    f"{len(answer)} bytes, and at most {LIMIT} can travel"
+                )
+            return RESULT, answer
+        except BaseException as error:  # of the method, or of what it returned
             return self._failure(error, number, member, args)
 
     def _encode(
@@ -55,20 +61,15 @@ class Dispatch:
         Raises:
             CodecError: nothing of it can; the text says why.
         """
-        if type(value) in codec.ATOMS:
-            return codec.encode(value)
         if member in shared.iterating:
             value = self._keep_iterator(value, shared, client)
         try:
             with shared.section:  # or another thread might change it while it is written
-                answer = codec.encode(value, self._refer)
-            if len(answer) > LIMIT:
-                raise CodecError(f"it has {len(answer)} bytes, and at most {LIMIT} can travel")
+                return codec.encode(value, self._refer)
         except CodecError as error:
             where = name_of(shared.members.plain, member, args)
             explained = codec.explain_result(value, error, where, self._refer)
             raise explained from explained.__cause__
-        return answer
 
     def _failure(
         self, error: BaseException, number: int, member: int, args: tuple[Any, ...]
@@ -99,5 +100,5 @@ def _arguments(
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
     try:
         return codec.decode_call(payload)
-    except CodecError:
+    except CodecError:  # once more, to say of which method they are
         return codec.decode_call(payload, name_of(shared.members.plain, member))

@@ -39,7 +39,7 @@ class Service:
     Attributes:
         closed: it serves nobody any more.
         dispatch: what runs the calls.
-        waited, ran: seconds spent so far in waiting, and in all else.
+        waited, ran: seconds spent so far outside of turns or waiting in them, and in all else.
     """
 
     def __init__(
@@ -56,6 +56,7 @@ class Service:
         self.callers = Callers()
         self._waiter = Waiter(self.callers.poller, 1, route.spin)
         self._warm = False
+        self._rested = monotonic()
         self._in_hand: Caller | None = None
         for number in door.descriptors:
             self.callers.watch(number, self._admit)
@@ -70,14 +71,14 @@ class Service:
         """
         if self._in_hand is not None:
             self._drop(self._in_hand)
-        began = monotonic()
         # Only straight after an answer is the next call likely to be a moment away.
         ready = self._waiter.wait(timeout) if self._warm else self._waiter.sleep(timeout)
         woke = monotonic()
         answered = 0
         others = []
+        readers = self.callers.readers
         for number, _ in ready:
-            caller = self.callers.readers.get(number)
+            caller = readers.get(number)
             if caller is None:
                 others.append(number)
             else:
@@ -89,8 +90,9 @@ class Service:
             elif number in self.callers.watched:
                 self.callers.watched[number]()
         self._warm = answered > 0
-        self.waited += woke - began
-        self.ran += monotonic() - woke
+        self.waited += woke - self._rested
+        self._rested = monotonic()
+        self.ran += self._rested - woke
         return answered
 
     def _attend(self, caller: Caller) -> int:
@@ -136,7 +138,11 @@ class Service:
             answered += 1
             if caller.ended:
                 continue
-            replies += (header(kind, len(answer), frame[1]), answer)
+            reply = header(kind, len(answer), frame[1])
+            if not frames and not replies and len(answer) <= _JOIN_BELOW:
+                caller.send(reply + answer)  # the only one, as nearly always
+                break
+            replies += (reply, answer)
             size += len(answer)
             if size > _JOIN_BELOW:
                 for part in replies:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
-import faulthandler
 import multiprocessing
 import os
 import signal
@@ -28,87 +26,24 @@ from pipeproxy import (
 )
 
 from .children import Child, outcome, poll_until, run_program
+from .hosted import (
+    Account,
+    Nothing,
+    Refused,
+    crash,
+    die,
+    hang,
+    leave,
+    leave_by_system_exit,
+    make,
+    refuse,
+)
 from .support import in_fork, is_readable
 
 pytestmark = pytest.mark.usefixtures("descriptors_kept")
 
-
-class Account:
-    def __init__(self, owner: str, balance: int = 0) -> None:
-        self.owner = owner
-        self.balance = balance
-
-    def deposit(self, amount: int) -> int:
-        self.balance += amount
-        return self.balance
-
-    def pid(self) -> int:
-        return os.getpid()
-
-    def start_method(self) -> str | None:
-        return multiprocessing.get_start_method(allow_none=True)
-
-    def process_type(self) -> str:
-        return type(multiprocessing.current_process()).__name__
-
-    def exit(self, code: int) -> None:
-        os._exit(code)
-
-    def kill(self, number: int) -> None:
-        os.kill(os.getpid(), number)
-
-    def crash(self) -> None:
-        crash()
-
-    def deposit_into(self, other: Account, amount: int) -> int:
-        return other.deposit(amount)
-
-    def spawn_another(self) -> tuple[Any, int]:
-        self.proxy, self.host = spawn(Account, "inner")
-        return self.proxy, self.proxy.pid()
-
-
-class Refused(Exception):
-    def __init__(self, owner: str, *, code: int) -> None:
-        super().__init__(f"no account for {owner}")
-        self.code = code
-
-
-def refuse(owner: str) -> Account:
-    raise Refused(owner, code=7)
-
-
-def leave(code: int) -> Account:
-    os._exit(code)
-
-
-def leave_by_system_exit(code: int) -> Account:
-    raise SystemExit(code)
-
-
-def die(number: int) -> Account:
-    os.kill(os.getpid(), number)
-    threading.Event().wait()
-    raise AssertionError
-
-
-def crash() -> Account:
-    faulthandler.disable()  # pytest's, which would show the crash that is meant
-    ctypes.string_at(0)
-    raise AssertionError
-
-
-def hang() -> Account:
-    threading.Event().wait()
-    raise AssertionError
-
-
-def make(owner: str) -> Account:
-    return Account(owner, 5)
-
-
-class Nothing:
-    __slots__ = ()
+#: For what has nothing to do with how the process was started.
+any_way = pytest.mark.parametrize("context", ["fork"], indirect=True)
 
 
 @pytest.fixture(autouse=True)
@@ -153,6 +88,7 @@ def test_the_context_of_spawning_starts_it(context: BaseContext) -> None:
         assert proxy.process_type() == type(context.Process()).__name__
 
 
+@any_way
 def test_whatever_returns_an_object_can_be_called() -> None:
     proxy, host = spawn(make, "ada")
     with host:
@@ -174,6 +110,7 @@ def test_closing_the_host_ends_the_process() -> None:
         other.deposit(1)
 
 
+@any_way
 def test_a_proxy_that_never_called_learns_of_the_end_as_well() -> None:
     proxy, host = spawn(Account, "ada")
     host.close()
@@ -181,6 +118,7 @@ def test_a_proxy_that_never_called_learns_of_the_end_as_well() -> None:
         proxy.deposit(1)
 
 
+@any_way
 def test_it_lives_on_after_the_thread_that_made_it(context: BaseContext) -> None:
     made: list[Any] = []
 
@@ -197,6 +135,7 @@ def test_it_lives_on_after_the_thread_that_made_it(context: BaseContext) -> None
         assert proxy.deposit(1) == 1
 
 
+@any_way
 def test_ctrl_c_at_the_terminal_does_not_reach_it() -> None:
     proxy, host = spawn(Account, "ada")
     with host:
@@ -233,6 +172,7 @@ def test_it_ends_with_a_creator_that_ends_in_peace(context: BaseContext) -> None
     assert is_gone(pid)
 
 
+@any_way
 def test_one_inside_another_ends_with_it() -> None:
     proxy, host = spawn(Account, "outer")
     with host:
@@ -259,6 +199,7 @@ def test_other_processes_use_it(context: BaseContext) -> None:
         assert proxy.balance == 100
 
 
+@any_way
 def test_it_can_be_an_argument_of_another() -> None:
     ada, ada_host = spawn(Account, "ada")
     bob, bob_host = spawn(Account, "bob")
@@ -292,17 +233,20 @@ def test_the_exception_of_a_constructor_arrives_as_itself() -> None:
     assert "raise Refused(owner, code=7)" in str(caught.value.__cause__)
 
 
+@any_way
 def test_wrong_arguments_are_the_constructors_own_type_error() -> None:
     with pytest.raises(TypeError, match="missing 1 required positional argument: 'owner'"):
         spawn(Account)
 
 
+@any_way
 def test_a_constructor_that_leaves_the_program_does_not_take_the_caller_with_it() -> None:
     with pytest.raises(SystemExit) as caught:
         spawn(leave_by_system_exit, 5)
     assert caught.value.code == 5
 
 
+@any_way
 def test_an_object_that_cannot_be_shared_is_a_spec_error() -> None:
     with pytest.raises(SpecError, match="Nothing shows nothing to proxies"):
         spawn(Nothing)
@@ -348,6 +292,7 @@ def test_a_crash_in_a_call_is_told(end: str) -> None:
         proxy.deposit(1)
 
 
+@any_way
 def test_a_host_that_is_killed_while_nobody_calls_is_told() -> None:
     proxy, host = spawn(Account, "ada")
     assert proxy.deposit(1) == 1
@@ -372,6 +317,7 @@ def test_others_learn_of_the_crash_as_well(context: BaseContext) -> None:
         assert f"process {host.process.pid}" in text
 
 
+@any_way
 def test_a_constructor_that_takes_too_long_is_killed() -> None:
     before = set(multiprocessing.active_children())
     with pytest.raises(CallTimeout), timeout(0.5):
@@ -412,7 +358,7 @@ def types_of(proxies: list[Any]) -> list[str]:
     return [proxy.process_type() for proxy in proxies]
 
 
-@pytest.mark.parametrize("context", ["fork"], indirect=True)
+@any_way
 def test_spawning_nests_and_ends_with_its_block() -> None:
     made: list[tuple[Any, Host]] = []
     with spawning(multiprocessing.get_context("forkserver")):
@@ -431,7 +377,7 @@ def test_spawning_nests_and_ends_with_its_block() -> None:
 FORGOTTEN = """
 import gc, multiprocessing, sys
 from pipeproxy import spawn, spawning
-from tests.test_spawn import Account
+from tests.hosted import Account
 
 if __name__ == "__main__":
     with spawning(multiprocessing.get_context(sys.argv[1])):
@@ -444,7 +390,7 @@ if __name__ == "__main__":
 PROGRAM = """
 import multiprocessing, sys
 from pipeproxy import spawn, spawning
-from tests.test_spawn import Account
+from tests.hosted import Account
 
 if __name__ == "__main__":
     with spawning(multiprocessing.get_context(sys.argv[1])):
@@ -466,7 +412,7 @@ def test_a_program_ends_silently_with_its_hosts(context: BaseContext, program: s
 HANGING = """
 import multiprocessing, sys, threading
 from pipeproxy import PipeProxyError, spawn, spawning
-from tests.test_spawn import Hanging
+from tests.hosted import Hanging
 
 def call():
     try:
@@ -480,15 +426,6 @@ with spawning(multiprocessing.get_context(sys.argv[1])):
 threading.Thread(target=call, daemon=True).start()
 print(here.recv())
 """
-
-
-class Hanging:
-    def __init__(self, tells: Any) -> None:
-        self._tells = tells
-
-    def hang(self) -> None:
-        self._tells.send(os.getpid())
-        threading.Event().wait()
 
 
 def test_a_program_ends_though_its_host_hangs_in_a_call(context: BaseContext) -> None:
