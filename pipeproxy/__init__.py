@@ -17,6 +17,7 @@ The rooms of this package, from the doors down; each imports only what stands be
 """
 
 import sys
+import typing
 
 if sys.platform == "win32":
     raise ImportError(
@@ -25,9 +26,7 @@ if sys.platform == "win32":
     )
 
 from ._deadline import timeout
-from ._listener import Listener, share
 from ._marks import exposed, hidden, proxied, readonly
-from ._spawn import Host, spawn, spawning
 from .errors import (
     CallLost,
     CallTimeout,
@@ -45,6 +44,10 @@ from .errors import (
     RemoteTraceback,
     SpecError,
 )
+
+if typing.TYPE_CHECKING:
+    from ._listener import Listener, share
+    from ._spawn import Host, spawn, spawning
 
 __all__ = [
     "CallLost",
@@ -73,3 +76,25 @@ __all__ = [
     "spawning",
     "timeout",
 ]
+
+#: The owner's side, loaded when it is asked for: a client that unpickles a proxy needs none of it.
+_OWNERS_SIDE = {
+    "Host": "_spawn",
+    "Listener": "_listener",
+    "share": "_listener",
+    "spawn": "_spawn",
+    "spawning": "_spawn",
+}
+
+
+def __getattr__(name: str) -> typing.Any:
+    from importlib import import_module
+
+    if name not in _OWNERS_SIDE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(f".{_OWNERS_SIDE[name]}", __name__), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -82,6 +82,18 @@ def test_the_public_names_are_these() -> None:
     assert sorted(pipeproxy.__all__) == sorted(names.split() + errors.__all__)
 
 
+def test_a_client_does_not_load_the_owners_side() -> None:
+    assert loaded_by(IMPORT) & {"pipeproxy._listener", "pipeproxy._spawn"} == set()
+
+
+def test_every_public_name_can_be_had_and_is_listed() -> None:
+    for name in pipeproxy.__all__:
+        assert getattr(pipeproxy, name).__name__ == name
+    assert set(pipeproxy.__all__) <= set(dir(pipeproxy))
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        pipeproxy.nothing  # type: ignore[attr-defined]
+
+
 def test_nothing_else_is_public_in_the_package() -> None:
     found = {name for name, value in vars(pipeproxy).items() if not isinstance(value, ModuleType)}
     assert {name for name in found if not name.startswith("_")} == set(pipeproxy.__all__)
