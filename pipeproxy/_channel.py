@@ -64,9 +64,10 @@ class Channel:
             if written == len(data):
                 return
             data = memoryview(data)[written:]
-            self.pipe.enlarge()
         self._queue.append(data)
         self.unsent += len(data)
+        if self.pipe.enlarge():
+            self.flush()
 
     def flush(self) -> None:
         """Write as much of `unsent` as the pipe takes now."""

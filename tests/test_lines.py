@@ -55,9 +55,9 @@ def call(counter: Any) -> Any:
 # Nobody serves -----------------------------------------------------------------------------------
 
 
-def impatient_call(counter: Any, stderr: Connection, times: int) -> Any:
+def impatient_call(counter: Any, stderr: Connection, times: int, patience: float = 0.05) -> Any:
     """Call with little patience, and send what is written to standard error."""
-    _lines._PATIENCE = 0.05
+    _lines._PATIENCE = patience
 
     class Told(io.StringIO):
         def write(self, text: str) -> int:
@@ -93,7 +93,7 @@ def test_a_client_that_nobody_serves_says_so_once_and_waits_on(context: Any) -> 
 def test_a_client_that_is_served_says_nothing(context: Any) -> None:
     here, there = context.Pipe(duplex=False)
     proxy, listener = share(Counter())
-    with listener, Child(context, impatient_call, proxy, there, 100) as child:
+    with listener, Child(context, impatient_call, proxy, there, 100, 30) as child:
         there.close()
         assert len(child.result(listener)) == 100
         assert not here.poll()

@@ -466,7 +466,7 @@ def test_a_knock_at_any_moment_of_an_interrupt_is_answered_or_hung_up_on() -> No
         for _ in range(3):
             scene.check_good()
         assert set(ends) == {"hello", "hung up"}
-        assert len(open_descriptors()) == before
+        assert len(open_descriptors()) <= before
         assert scene.listener.stats().clients <= 501
 
     in_fork(owner)

@@ -68,14 +68,20 @@ class Pipe:
         """Whether `close` was called."""
         return self._ends[0].closed
 
-    def enlarge(self) -> None:
-        """Let more bytes be on their way, where the system allows it: fewer wake-ups for bulk."""
-        if not self._is_large and _SET_SIZE is not None:
-            self._is_large = True
-            try:
-                fcntl.fcntl(self.writer, _SET_SIZE, _LARGE)
-            except OSError:
-                pass  # this user has as many large pipes as he may have
+    def enlarge(self) -> bool:
+        """Let more bytes be on their way, where the system allows it: fewer wake-ups for bulk.
+
+        Returns:
+            Whether more can be written now than before.
+        """
+        if self._is_large or _SET_SIZE is None:
+            return False
+        self._is_large = True
+        try:
+            fcntl.fcntl(self.writer, _SET_SIZE, _LARGE)
+        except OSError:
+            return False  # this user has as many large pipes as he may have
+        return True
 
     def close(self) -> None:
         """Close both descriptors; a second time does nothing."""
