@@ -164,9 +164,9 @@ def test_a_half_written_call_never_runs(scene: Scene) -> None:
 
 def test_a_timeout_in_the_middle_of_a_large_reply(scene: Scene) -> None:
     """The owner stops when a part of the reply is on its way."""
-    size = 64 * MIB
+    size = 24 * MIB
     timeouts = 0
-    for seconds in (0.001, 0.002, 0.004, 0.008, 0.016, 0.032):
+    for seconds in (0.001, 0.002, 0.004, 0.008):
         scene.release()
         try:
             with timeout(seconds):

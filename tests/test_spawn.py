@@ -428,6 +428,7 @@ print(here.recv())
 """
 
 
+@any_way
 def test_a_program_ends_though_its_host_hangs_in_a_call(context: BaseContext) -> None:
     done = run_program(HANGING, context.get_start_method())
     assert (done.stderr, done.returncode) == ("", 0)
