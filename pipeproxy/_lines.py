@@ -145,7 +145,8 @@ class Lines:
             if self._is_accepted(line, nonce, deadline):
                 self._introduced = True
                 return line
-            # It hung up but lives, so it is out of descriptors; somebody may give some back.
+            # It hung up. If it dies, the next knock tells; else it is out of descriptors, and
+            # somebody may give some back.
             wait_for(timeout=_RETRY)
         raise CallLost(
             f"process {self.route.pid}, which holds the object, takes no more channels: it is out "
@@ -185,7 +186,7 @@ class Lines:
         return line if sent else None
 
     def _is_accepted(self, line: Line, nonce: bytes, deadline: float | None) -> bool:
-        """Wait for the hello; False if the owner hung up instead, and lives."""
+        """Wait for the hello; False if the owner hung up instead."""
         complain_at: float | None = monotonic() + _PATIENCE
         while True:
             if not self._wait(_earliest(deadline, complain_at), (line.pipe.reader, False)):
@@ -197,8 +198,6 @@ class Lines:
             try:
                 frames = line.receive()
             except EOFError:
-                if self._is_dead_soon():
-                    raise self.died() from None
                 return False
             if frames:
                 _check_hello(self.route, nonce, frames[0])

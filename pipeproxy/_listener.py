@@ -152,10 +152,6 @@ class Listener(Generic[T]):
         self._service.callers.unwatch(life.fileno())
         goal.dead(life)
 
-    def _close_when_readable(self, number: int) -> None:
-        """Let the descriptor `number` end the serving."""
-        self._service.callers.watch(number, self.close)
-
     def background(self) -> Background:
         """Serve in a daemon thread, from now until the end of a ``with`` block.
 

@@ -34,11 +34,14 @@ class Deferred:
         self._outer: Deferred | None = None
 
     def __enter__(self) -> Deferred:
-        global _current
+        global _current  # noqa: PLW0603
         if threading.current_thread() is threading.main_thread() and signal.getsignal(
             signal.SIGINT
         ) in (signal.default_int_handler, _note):
-            self._outer, _current = _current, self
+            # One that was left by an exception, in the moment of its end, may have stayed behind.
+            if _current is not None and _current.is_inside != self.is_inside:
+                self._outer = _current if _current.is_inside() else None
+            _current = self
             signal.signal(signal.SIGINT, _note)
         return self
 
@@ -60,10 +63,10 @@ class Deferred:
     ) -> None:
         global _current  # noqa: PLW0603
         if _current is self:
+            if self._outer is None:
+                _give_back()  # first, and until then it is noted: else Ctrl-C could skip this
             _current = self._outer  # a method that is served may serve another listener
-            if _current is None:
-                _give_back()
-        if error is None:
+        if error is None or isinstance(error, Exception):
             self.check()
 
 

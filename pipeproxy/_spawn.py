@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 import signal
+import threading
 from collections.abc import Callable
 from contextvars import ContextVar, Token
 from types import TracebackType
@@ -14,17 +15,19 @@ from . import _deadline, _life
 from ._listener import Listener
 from ._proxy import link_of
 from .codecs import pickle as codec
-from .errors import OwnerDied
+from .errors import ListenerClosed, OwnerDied
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
     from multiprocessing.context import BaseContext
     from multiprocessing.process import BaseProcess
 
+    from ._descriptors import Descriptor
+
 T = TypeVar("T")
 P = ParamSpec("P")
 
-#: Seconds that the end of the program waits for a host that is in the middle of a call.
+#: Seconds that a host in the middle of a call has, when its creator has ended or is dead.
 _AT_EXIT: Final = 1.0
 _STOP: Final = b"stop"
 
@@ -188,18 +191,43 @@ def _host(
         life = _life.watch(creator)
     except ProcessLookupError:
         return
+    ended = threading.Event()
     with Listener[Any]() as listener:
+        # A thread, as the object may hang, in its constructor or in a call, when the creator dies.
+        watch = (control, life, listener, ended)
+        threading.Thread(target=_heed, args=watch, name="pipeproxy", daemon=True).start()
         try:
-            proxy = listener.share(cls(*args, **kwargs))
-        except BaseException as error:
-            where = getattr(cls, "__qualname__", repr(cls))
-            control.send_bytes(pickle.dumps((False, codec.encode_failure(error, where, None))))
-            return
-        control.send_bytes(pickle.dumps((True, pickle.dumps(proxy))))
-        listener._close_when_readable(control.fileno())
-        if life is not None:
-            listener._close_when_readable(life.fileno())
-        listener.serve()
+            try:
+                proxy = listener.share(cls(*args, **kwargs))
+            except BaseException as error:
+                where = getattr(cls, "__qualname__", repr(cls))
+                control.send_bytes(pickle.dumps((False, codec.encode_failure(error, where, None))))
+                return
+            control.send_bytes(pickle.dumps((True, pickle.dumps(proxy))))
+            listener.serve()
+        except (ListenerClosed, ConnectionError):
+            pass  # the creator died before there was anything to serve
+        finally:
+            ended.set()
+
+
+def _heed(
+    control: Connection, life: Descriptor | None, listener: Listener[Any], ended: threading.Event
+) -> None:
+    """Close a host's listener when its creator says so, or is dead."""
+    from multiprocessing.connection import wait
+
+    wait([control] if life is None else [control, life.fileno()])
+    try:
+        told = control.poll() and control.recv_bytes() == _STOP
+    except (EOFError, ConnectionError):
+        told = False
+    if told:
+        listener.close()
+    else:
+        listener._close(0)
+        if not ended.wait(_AT_EXIT):
+            os._exit(1)  # nobody is left who could end the call in hand
 
 
 def _end(process: BaseProcess, control: Connection, patience: float | None) -> None:

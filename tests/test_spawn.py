@@ -28,6 +28,7 @@ from pipeproxy import (
 from .children import Child, outcome, poll_until, run_program
 from .hosted import (
     Account,
+    Hanging,
     Nothing,
     Refused,
     crash,
@@ -162,6 +163,35 @@ def test_it_ends_when_its_creator_is_killed(context: BaseContext) -> None:
     assert is_gone(pid)
     with pytest.raises((OwnerDied, ListenerClosed)):
         proxy.deposit(1)
+
+
+def spawn_and_hang() -> int:
+    """Leave a host in the middle of a call that never ends, and return its pid."""
+    here, there = multiprocessing.get_context("fork").Pipe()
+    with spawning(multiprocessing.get_context("fork")):
+        proxy, host = spawn(Hanging, there)
+    _kept.append(host)
+    threading.Thread(target=proxy.hang, daemon=True).start()
+    pid: int = here.recv()
+    return pid
+
+
+def spawn_what_hangs() -> int:
+    """Leave a host that never gets its object made, and return its pid."""
+    threading.Thread(target=outcome, args=(spawn, hang), daemon=True).start()
+    poll_until(multiprocessing.active_children)
+    pid = multiprocessing.active_children()[0].pid
+    assert pid is not None
+    return pid
+
+
+@any_way
+@pytest.mark.parametrize("hung", [spawn_and_hang, spawn_what_hangs])
+def test_it_ends_though_it_hangs_when_its_creator_is_killed(hung: Callable[[], int]) -> None:
+    with Child("fork", hung) as creator:
+        pid = creator.result()
+        creator.kill()
+    assert is_gone(pid)
 
 
 def test_it_ends_with_a_creator_that_ends_in_peace(context: BaseContext) -> None:
