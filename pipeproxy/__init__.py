@@ -47,6 +47,7 @@ from .errors import (
 
 if typing.TYPE_CHECKING:
     from ._listener import Listener, share
+    from ._locked import locked
     from ._spawn import Host, spawn, spawning
 
 __all__ = [
@@ -69,6 +70,7 @@ __all__ = [
     "SpecError",
     "exposed",
     "hidden",
+    "locked",
     "proxied",
     "readonly",
     "share",
@@ -77,10 +79,11 @@ __all__ = [
     "timeout",
 ]
 
-#: The owner's side, loaded when it is asked for: a client that unpickles a proxy needs none of it.
-_OWNERS_SIDE = {
+#: Loaded when it is asked for: a client that unpickles a proxy and calls it needs none of it.
+_LATER = {
     "Host": "_spawn",
     "Listener": "_listener",
+    "locked": "_locked",
     "share": "_listener",
     "spawn": "_spawn",
     "spawning": "_spawn",
@@ -90,9 +93,9 @@ _OWNERS_SIDE = {
 def __getattr__(name: str) -> typing.Any:
     from importlib import import_module
 
-    if name not in _OWNERS_SIDE:
+    if name not in _LATER:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = globals()[name] = getattr(import_module(f".{_OWNERS_SIDE[name]}", __name__), name)
+    value = globals()[name] = getattr(import_module(f".{_LATER[name]}", __name__), name)
     return value
 
 

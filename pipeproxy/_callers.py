@@ -15,6 +15,7 @@ from typing import Final
 from . import _descriptors
 from ._channel import Channel
 from ._objects import Client
+from ._sections import Activity, Entry, Section
 from ._wire import FROM_CLIENT, Frame
 from .transports.pipe import Pipe, make_poller
 
@@ -26,21 +27,39 @@ class Caller(Channel):
     """The owner's end of a channel.
 
     Attributes:
-        client: the process that it belongs to.
+        activity: that of the thread it belongs to.
+        client: the process of that.
         frames: what has arrived and was not served yet.
         writing: it did not take all that was said to it, so the owner waits until it takes more.
-        paused: it takes too little, so nothing is read from it.
+        paused: it takes too little, or is parked, so nothing is read from it.
+        parked: the first of its frames has to wait, and so do all that come after.
+        entry: the place, and its section, in whose line the first of its frames waits.
+        serving: a call of it runs, further down the stack of the thread that polls.
         ended: its other end is closed; what it wrote is served, and the replies go nowhere.
     """
 
-    __slots__ = ("client", "ended", "frames", "paused", "writing")
+    __slots__ = (
+        "activity",
+        "client",
+        "ended",
+        "entry",
+        "frames",
+        "parked",
+        "paused",
+        "serving",
+        "writing",
+    )
 
-    def __init__(self, pipe: Pipe, client: Client) -> None:
+    def __init__(self, pipe: Pipe, activity: Activity) -> None:
         super().__init__(pipe, FROM_CLIENT)
-        self.client = client
+        self.activity = activity
+        self.client: Client = activity.client
         self.frames: deque[Frame] = deque()
         self.writing = False
         self.paused = False
+        self.parked = False
+        self.serving = False
+        self.entry: tuple[Section, Entry] | None = None
         self.ended = False
 
 
@@ -75,17 +94,17 @@ class Callers:
             self._wait_no_more(number)
             del self.watched[number]
 
-    def open(self, pipe: Pipe, client: Client, greeting: bytes) -> Caller:
-        """Say the first word on one more channel, which belongs to `client`, and read from it.
+    def open(self, pipe: Pipe, activity: Activity, greeting: bytes) -> Caller:
+        """Say the first word on one more channel of an activity, and read from it.
 
         Raises:
             OSError: it cannot be waited for.
         """
-        caller = Caller(pipe, client)
+        caller = Caller(pipe, activity)
         caller.send(greeting)
         self.poller.register(pipe.reader, select.POLLIN)
         self.readers[pipe.reader] = caller
-        client.channels.add(caller)
+        caller.client.channels.add(caller)
         return caller
 
     def balance(self, caller: Caller) -> None:
@@ -99,7 +118,7 @@ class Callers:
             else:
                 del self.writers[writer]
                 self.poller.unregister(writer)
-        if caller.paused != (caller.unsent > MOST_UNSENT):
+        if caller.paused != (caller.parked or caller.unsent > MOST_UNSENT):
             caller.paused = not caller.paused
             if caller.paused:
                 self.poller.unregister(caller.pipe.reader)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from functools import partial
 from typing import Any, Final
 
 from . import _deadline, _life
@@ -17,9 +16,19 @@ from ._descriptors import Descriptor
 from ._door import Route
 from ._lines import Line, Lines
 from ._members import Plain, name_of, parameters_of
-from ._wire import CALL, FAREWELL, RELEASE, RESULT, Frame, header, pack_numbers
+from ._wire import (
+    CALL,
+    ENTER,
+    FAREWELL,
+    LEAVE,
+    RELEASE,
+    RESULT,
+    Frame,
+    header,
+    pack_numbers,
+)
 from .codecs import pickle as codec
-from .errors import CallTimeout, CodecError, ProtocolError
+from .errors import CallLost, CallTimeout, CodecError, ListenerClosed, OwnerDied, ProtocolError
 
 #: Frames of up to this many bytes are put together before they are written.
 _JOIN_BELOW: Final = 1 << 16
@@ -55,10 +64,6 @@ class Owner:
         """In a forked child: it holds nothing that it could give back."""
         self.dropped = deque()
 
-    def caller(self, number: int, plain: Plain) -> Call:
-        """Return what calls the members of one of its objects."""
-        return partial(self.call, number, plain)
-
     def call(
         self,
         number: int,
@@ -80,17 +85,7 @@ class Owner:
         except CodecError:
             culprit = self._culprit(plain, member, args, kwargs)
             raise culprit from culprit.__cause__
-        line = self._lines.mine()
-        line.busy = True
-        try:
-            kind, answer = self._exchange(line, number, member, payload)
-        except BaseException as error:
-            if isinstance(error, CallTimeout) and not line.unsent:
-                line.busy = False
-            else:
-                line.close()
-            raise
-        line.busy = False
+        kind, answer = self._ask(CALL, number, member, payload, _deadline.current())
         if kind == RESULT:
             try:
                 return codec.decode(answer)
@@ -102,12 +97,70 @@ class Owner:
         finally:
             del failure  # else the frame in its own traceback would keep it alive
 
-    def _exchange(
-        self, line: Line, number: int, member: int, payload: bytes
+    def enter(self, number: int, entering: int) -> None:
+        """Enter the section of one of its objects; wait until nobody else is in it.
+
+        Args:
+            entering: a number for `leave`, never used twice in this process.
+
+        Whoever calls it calls `withdraw` if it raises, or anything does before `leave` is certain.
+
+        Raises:
+            CallTimeout: the deadline passed first.
+            OwnerDied, ListenerClosed, CallLost, Released: it cannot be entered.
+        """
+        asked = pack_numbers([entering])
+        try:
+            kind, answer = self._ask(ENTER, number, 0, asked, _deadline.current())
+        except CallTimeout:
+            raise _deadline.not_entered() from None
+        if kind != RESULT:
+            raise codec.decode_failure(answer)
+
+    def leave(self, number: int, entering: int) -> None:
+        """Leave a section, even if the channel is cut meanwhile, or the object is gone."""
+        while True:
+            try:
+                self._ask(LEAVE, number, 0, pack_numbers([entering]), None)
+                return
+            except CallLost:
+                pass  # it may have been heard, or not: a second time does no harm
+            except (OwnerDied, ListenerClosed):
+                return  # there is no section any more
+            except BaseException:
+                self.withdraw(number, entering)
+                raise
+
+    def withdraw(self, number: int, entering: int) -> None:
+        """Leave, or do not enter after all, whatever state this thread's line is in; at once."""
+        payload = pack_numbers([entering])
+        try:
+            self._lines.post(header(LEAVE, len(payload), 0, number) + payload)
+        except (OwnerDied, ListenerClosed):
+            pass
+
+    def _ask(
+        self, what: int, number: int, member: int, payload: bytes, deadline: float | None
     ) -> tuple[int, bytes | memoryview]:
-        """Send a call and return the kind and the payload of its own reply."""
-        ident = line.ident = line.ident + 1
-        head = header(CALL, len(payload), ident, number, member)
+        """Send a frame on this thread's line and return the kind and the payload of its reply."""
+        line = self._lines.mine(deadline)
+        line.busy = True
+        try:
+            ident = line.ident = line.ident + 1
+            head = header(what, len(payload), ident, number, member)
+            reply = self._exchange(line, head, payload, deadline)
+        except BaseException as error:
+            if isinstance(error, CallTimeout) and not line.unsent:
+                line.busy = False
+            else:
+                line.close()
+            raise
+        line.busy = False
+        return reply
+
+    def _exchange(
+        self, line: Line, head: bytes, payload: bytes, deadline: float | None
+    ) -> tuple[int, bytes | memoryview]:
         if self.dropped:
             head = self._release() + head
         if len(payload) < _JOIN_BELOW:
@@ -115,7 +168,6 @@ class Owner:
         else:
             line.send(head)
             line.send(payload)
-        deadline = _deadline.current()
         while True:
             if line.unsent:
                 self._lines.wait_to_write(line, deadline)
@@ -126,16 +178,15 @@ class Owner:
             except EOFError:
                 raise self._lines.hung_up() from None
             if frames:
-                reply = self._own_reply(line, ident, frames)
+                reply = self._own_reply(line, frames)
                 if reply is not None:
                     return reply
             elif self._lines.is_over(line):
                 raise self._lines.died()
 
-    def _own_reply(
-        self, line: Line, ident: int, frames: list[Frame]
-    ) -> tuple[int, bytes | memoryview] | None:
-        """Return the reply to call `ident`, if it is among these frames; drop all earlier ones."""
+    def _own_reply(self, line: Line, frames: list[Frame]) -> tuple[int, bytes | memoryview] | None:
+        """Return the latest call's reply, if it is among these frames; drop all earlier ones."""
+        ident = line.ident
         for kind, of, _, _, answer in frames:
             if of == ident:
                 if frames[-1][0] == FAREWELL:

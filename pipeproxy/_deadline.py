@@ -27,6 +27,14 @@ def passed() -> CallTimeout:
     )
 
 
+def not_entered() -> CallTimeout:
+    """Return the error of whoever could not enter a section before the deadline."""
+    return CallTimeout(
+        "the object was not free within the timeout: another thread or process is in a section of "
+        "it, by locked(), or runs a call of it; nothing was entered"
+    )
+
+
 #: The longest wait, in seconds, that the system can be asked for: its clock counts milliseconds.
 LONGEST = 2e6
 

@@ -1,43 +1,213 @@
-"""Dispatch: how a call that has arrived is run.
+"""Dispatch: what a frame that has arrived asks for is done, or waits in line.
 
-It is serial: a call runs in the thread that polls, one at a time for each object.
+It is serial: calls run in the thread that polls, one at a time for each object. A call runs if its
+activity is in the object's section, or nobody is. Else it waits, and so does all that comes after
+it on its channel; calls of others go on.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
-from typing import Any
+from functools import partial
+from typing import Any, Final
 
+from ._callers import Caller
 from ._members import name_of
 from ._objects import Client, Objects, Shared
+from ._sections import Entry, Section, here
 from ._streams import MEMBERS, Source
-from ._wire import FAILURE, LIMIT, RESULT, Frame
+from ._wire import (
+    ENTER,
+    FAILURE,
+    LEAVE,
+    LIMIT,
+    RESULT,
+    Frame,
+    unpack_number,
+    unpack_numbers,
+)
 from .codecs import pickle as codec
 from .errors import CodecError, Released, RemoteError
 
+#: The kind and the payload of a reply.
+Reply = tuple[int, bytes]
+
+#: What a frame gets that is not replied to.
+SILENCE: Final[Reply] = (0, b"")
+
 
 class Dispatch:
-    """Runs the calls of one listener's clients.
+    """Does what the clients of one listener ask for.
 
     Args:
         objects: what is called.
         refer: what turns live objects in results into references.
+        resume: called with a caller whose first frame need not wait any more.
 
     Attributes:
         errors: calls that ended in an exception.
+        guest: the thread that polls only waits for something at home itself. So it runs calls of
+            those only who are in a section, whom somebody may be waiting for.
+        later: callers whose frames it did not serve as a guest.
+        blocked: sections in which a call of this process runs that others wait for.
     """
 
-    def __init__(self, objects: Objects, refer: Callable[[object], Any]) -> None:
+    def __init__(
+        self,
+        objects: Objects,
+        refer: Callable[[object], Any],
+        resume: Callable[[Caller], object],
+    ) -> None:
         self.errors = 0
+        self.guest = False
+        self.later: deque[Caller] = deque()
+        self.blocked: set[Section] = set()
         self._objects = objects
         self._refer = refer
+        self._resume = resume
 
-    def answer(self, client: Client, frame: Frame) -> tuple[int, bytes]:
-        """Run one call and return the kind and the payload of its reply."""
-        _, _, number, member, payload = frame
+    # -- frames -----------------------------------------------------------------------------------
+
+    def call(self, caller: Caller, frame: Frame) -> Reply | None:
+        """Run the call that is the caller's first frame, and take it; None if it has to wait."""
+        try:
+            shared = self._objects.find(frame[2])
+        except Released as error:
+            caller.frames.popleft()
+            return self._failure(error, f"object {frame[2]}")
+        section = shared.section
+        right = section.right
+        reply = None
+        if section.holder is None and not section.line and not self.guest:
+            # As `attempt` does it, without the calls that would cost every call.
+            try:
+                if not right._is_owned() and right.acquire(False):
+                    with right:
+                        right.release()
+                        if section.holder is None:
+                            caller.frames.popleft()
+                            reply = self.answer(caller.client, shared, frame)
+            except BaseException:
+                if right._is_owned():
+                    right.release()
+                raise
+        if reply is None:
+            return self._call_in_line(caller, shared, frame)
+        if section.line:
+            section.settle()
+        return reply
+
+    def _call_in_line(self, caller: Caller, shared: Shared, frame: Frame) -> Reply | None:
+        section, activity = shared.section, caller.activity
+        if self.guest and not activity.sections:
+            self.later.append(caller)
+            return None
+        if not self._is_in(section, caller, set()):
+            return None
+        if section.runs_here():  # a call that waits, further down this thread's stack
+            self.later.append(caller)
+            return None
+        caller.frames.popleft()
+        outer, here.served = here.served, activity
+        try:
+            reply = section.run(partial(self.answer, caller.client, shared, frame))
+        finally:
+            here.served = outer
+        self._got_in(section, caller)
+        section.settle()
+        return reply
+
+    def other(self, caller: Caller, frame: Frame) -> Reply | None:
+        """Do what the caller's first frame asks, which is no call; None if it has to wait.
+
+        Raises:
+            ProtocolError: it is not what a client sends.
+        """
+        kind, _, _, _, payload = frame
+        if kind == ENTER:
+            return self._enter(caller, frame[2], unpack_number(payload))
+        if kind == LEAVE:
+            number = unpack_number(payload)
+            left = self._leave(caller.client, frame[2], number)
+            if not left:
+                caller.client.left.add(number)
+            caller.frames.popleft()
+            return RESULT, b""
+        self._objects.release(caller.client, unpack_numbers(payload))
+        caller.frames.popleft()
+        return SILENCE
+
+    def _enter(self, caller: Caller, target: int, number: int) -> Reply | None:
+        try:
+            section = self._objects.find(target).section
+        except Released as error:
+            caller.frames.popleft()
+            return self._failure(error, f"object {target}")
+        gone = caller.entry is not None and caller.entry[1].gone
+        if gone or caller.ended or number in caller.client.left:
+            self.give_up(caller)
+            caller.client.left.discard(number)
+            caller.frames.popleft()
+            return SILENCE
+        if not self._is_in(section, caller, {number}):
+            return None
+        assert section.holder is not None
+        section.holder.numbers.add(number)
+        self._got_in(section, caller)
+        caller.frames.popleft()
+        return RESULT, b""
+
+    def _leave(self, client: Client, target: int, number: int) -> bool:
+        try:
+            return self._objects.find(target).section.leave(client, number)
+        except Released:
+            return True  # it ended with the object
+
+    # -- sections ---------------------------------------------------------------------------------
+
+    def _is_in(self, section: Section, caller: Caller, numbers: set[int]) -> bool:
+        """Whether a caller is in a section, or enters it now; else let it wait in line, once."""
+        if section.is_held_by(caller.activity):
+            return True
+        if caller.entry is None:
+            entry = Entry(caller.activity, partial(self._resume, caller), numbers)
+            caller.entry = section, entry
+            if section.enter(entry):
+                return True
+            if section.holder is None:
+                self.blocked.add(section)
+        return False
+
+    def _got_in(self, section: Section, caller: Caller) -> None:
+        """What the caller's entry was for is done: it stays for what was entered, and no longer."""
+        if caller.entry is not None:
+            entry = caller.entry[1]
+            if entry is not section.holder or not entry.numbers:
+                self.give_up(caller)
+            caller.entry = None
+
+    def give_up(self, caller: Caller) -> None:
+        """Let nobody wait in the caller's place of a line, or be in a section for its call."""
+        if caller.entry is not None:
+            section, entry = caller.entry
+            section.withdraw(entry)
+            caller.entry = None
+
+    def unblock(self) -> None:
+        """Look again at what calls of this process keep others from; one may have ended unseen."""
+        for section in list(self.blocked):
+            section.settle()
+            if not section.line or section.holder is not None:
+                self.blocked.discard(section)
+
+    # -- calls ------------------------------------------------------------------------------------
+
+    def answer(self, client: Client, shared: Shared, frame: Frame) -> Reply:
+        """Run one call, by the right of its section; return the kind and payload of its reply."""
+        _, _, _, member, payload = frame
         args: tuple[Any, ...] = ()
         try:
-            shared = self._objects.find(number)
             args, kwargs = _arguments(shared, member, payload)
             value = shared.call(member, args, kwargs)
             if type(value) in codec.ATOMS:
@@ -51,7 +221,7 @@ class Dispatch:
                 )
             return RESULT, answer
         except BaseException as error:  # of the method, or of what it returned
-            return self._failure(error, number, member, args)
+            return self._failure(error, name_of(shared.members.plain, member, args))
 
     def _encode(
         self, value: Any, shared: Shared, member: int, args: tuple[Any, ...], client: Client
@@ -64,21 +234,14 @@ class Dispatch:
         if member in shared.iterating:
             value = self._keep_iterator(value, shared, client)
         try:
-            with shared.section:  # or another thread might change it while it is written
-                return codec.encode(value, self._refer)
+            return codec.encode(value, self._refer)
         except CodecError as error:
             where = name_of(shared.members.plain, member, args)
             explained = codec.explain_result(value, error, where, self._refer)
             raise explained from explained.__cause__
 
-    def _failure(
-        self, error: BaseException, number: int, member: int, args: tuple[Any, ...]
-    ) -> tuple[int, bytes]:
+    def _failure(self, error: BaseException, where: str) -> Reply:
         self.errors += 1
-        try:
-            where = name_of(self._objects.find(number).members.plain, member, args)
-        except Released:
-            where = f"object {number}"
         try:
             return FAILURE, codec.encode_failure(error, where, self._refer)
         except BaseException as another:  # even its class misbehaves

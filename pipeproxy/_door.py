@@ -37,8 +37,8 @@ VERSION: Final = 1
 
 ABSTRACT = sys.platform == "linux"
 
-#: version, count of descriptors, listener, process token, nonce; then the proof
-_body = struct.Struct("<HH16s16s16s")
+#: version, count of descriptors, listener, process token, thread, nonce; then the proof
+_body = struct.Struct("<HH16s16sQ16s")
 _PROOF_SIZE = 16
 _KNOCK_SIZE = _body.size + _PROOF_SIZE
 _NUMBER_SIZE = array.array("i").itemsize
@@ -73,6 +73,7 @@ class Knock(NamedTuple):
     """One process, or one more thread of it, that asks for a channel."""
 
     token: bytes
+    thread: int
     nonce: bytes
     reader: Descriptor
     writer: Descriptor
@@ -193,7 +194,7 @@ class Door:
         """Return the knock that these are, or None for what deserves no answer."""
         if len(data) != _KNOCK_SIZE or len(ends) < 2 or (check_user and user != os.getuid()):
             return None
-        version, count, listener, token, nonce = _body.unpack_from(data)
+        version, count, listener, token, thread, nonce = _body.unpack_from(data)
         proof = prove(self._secret, data[: _body.size])
         if not _same(proof, data[_body.size :]):
             return None
@@ -205,7 +206,7 @@ class Door:
         if not (_is_pipe(writer, os.O_WRONLY) and _is_pipe(reader, os.O_RDONLY)):
             return None
         _descriptors.blocking_off((reader, writer))
-        return Knock(token, nonce, reader, writer, life[0] if life else None)
+        return Knock(token, thread, nonce, reader, writer, life[0] if life else None)
 
     def close(self) -> None:
         """Let nobody in any more; a second time does nothing."""
@@ -263,18 +264,24 @@ def knocker(address: bytes) -> socket.socket:
 
 
 def knock(
-    end: socket.socket, route: Route, token: bytes, nonce: bytes, descriptors: list[int]
+    end: socket.socket,
+    route: Route,
+    who: tuple[bytes, int],
+    nonce: bytes,
+    descriptors: list[int],
 ) -> bool:
     """Send one knock; return False if the door is full now and it must be tried again.
 
     Args:
+        who: the token of the process that knocks, and a number of the thread in it.
+        nonce: 16 random bytes, which the hello must prove to have seen.
         descriptors: the owner's writing end, its reading end and, if this process was not
             introduced yet, its life descriptor.
 
     Raises:
         ConnectionError, OSError: nobody answers there any more.
     """
-    body = _body.pack(VERSION, len(descriptors), route.listener, token, nonce)
+    body = _body.pack(VERSION, len(descriptors), route.listener, *who, nonce)
     data = body + prove(route.secret, body)
     rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))
     try:

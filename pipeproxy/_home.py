@@ -1,26 +1,33 @@
 """Home: what an object shows in its owner's own process.
 
-There a proxy calls the object directly, in its caller's thread and under the object's section, and
+There a proxy calls the object directly, in its caller's thread and by the right of its section, and
 shows exactly what it shows elsewhere: the same names, the same errors, proxies for shared objects.
+A thread that has to wait for a section lets others be served meanwhile: nobody else might do it.
 """
 
 from __future__ import annotations
 
 import os
+import threading
 import weakref
+from collections.abc import Callable
 from functools import partial
+from time import monotonic
 from types import ModuleType
 from typing import Any
 
+from . import _deadline
 from ._calls import Owner
 from ._door import Route
 from ._members import Members
 from ._objects import Objects, Shared
 from ._proxy import Proxy, link_of, make_proxy, proxy_class, remember_class
 from ._references import Link, arrive, homes, open_stream, refer
+from ._sections import Entry, Section, here
 from ._streams import Source
+from ._turns import Turns
 from .codecs.pickle import ATOMS
-from .errors import ListenerClosed, SpecError
+from .errors import DeadlockError, ListenerClosed, SpecError
 
 
 class Home:
@@ -29,13 +36,15 @@ class Home:
     Args:
         route: what their references say of the listener.
         objects: where they are kept.
+        turns: who serves the listener.
 
     Attributes:
         closed: the listener answers no more, here neither.
     """
 
-    def __init__(self, route: Route, objects: Objects) -> None:
+    def __init__(self, route: Route, objects: Objects, turns: Turns) -> None:
         self.closed = False
+        self._turns = turns
         self._route = route
         self._objects = objects
         self._links: weakref.WeakSet[Link] = weakref.WeakSet()
@@ -94,13 +103,18 @@ class Home:
         """
         self.close()
         for link in list(self._links):
-            link.call = owner.caller(link.number, link.plain)
+            link.lead_to(owner)
 
     def _proxy(self, shared: Shared) -> Any:
         plain = shared.members.plain
-        link = Link(self._route, shared.number, plain, partial(self._call, shared))
+        link = Link(self._route, shared.number, plain)
+        link.call = partial(self._call, shared)
+        link.enter = partial(self._enter, shared.section)
+        link.leave = link.withdraw = partial(self._leave, shared.section)
         self._links.add(link)
         return make_proxy(plain, link)
+
+    # -- calls ------------------------------------------------------------------------------------
 
     def _call(
         self, shared: Shared, member: int, args: tuple[Any, ...], kwargs: dict[str, Any] | None
@@ -109,9 +123,89 @@ class Home:
         self.check_open()
         if kwargs:
             kwargs = {name: self._itself(value) for name, value in kwargs.items()}
-        value = shared.call(member, tuple(map(self._itself, args)), kwargs)
+        args = tuple(map(self._itself, args))
+        value = self._run(shared.section, partial(shared.call, member, args, kwargs))
         result = self._objects.of(value)
         return value if result is None else self._proxy(result)
+
+    def _run(self, section: Section, call: Callable[[], Any]) -> Any:
+        """Run a call by the right of a section, at once or when its turn has come."""
+        if here.level == 0:
+            try:
+                with section.right:
+                    if section.holder is None and not section.line:
+                        return call()
+            finally:
+                if section.line:
+                    section.settle()
+        if self._is_in(section):
+            return section.run(call)
+        entry = self._wait_for(section, None)
+        try:
+            return section.run(call)
+        finally:
+            section.free(entry)
+
+    def _is_in(self, section: Section) -> bool:
+        """Whether this thread is in the section, by `locked` or as it runs a call of the object.
+
+        Raises:
+            DeadlockError: what runs further down its stack is, and waits for what is up here.
+        """
+        if section.is_held_by(here.activity):
+            return True
+        if section.runs_here() and section.level != here.level:
+            raise DeadlockError(
+                "this call needs an object that is busy with a call which itself waits, in the "
+                "same thread, until this call has ended"
+            )
+        return section.runs_here()
+
+    def _enter(self, section: Section, entering: int) -> None:
+        """Enter a section; wait if somebody else is in it."""
+        self.check_open()
+        number = ~entering  # of the clients' numbers, none is negative
+        if not self._is_in(section):
+            self._wait_for(section, number)
+        elif section.holder is not None:
+            section.holder.numbers.add(number)
+        else:  # this thread runs a call of the object, so it has the right
+            section.hold(Entry(here.activity, _nothing, {number}))
+
+    def _leave(self, section: Section, entering: int) -> None:
+        section.leave(None, ~entering)
+
+    def _wait_for(self, section: Section, number: int | None) -> Entry:
+        """Return a new entry once it is in a section; others are served meanwhile.
+
+        Args:
+            number: of an entering; None to be in for one call.
+
+        Raises:
+            CallTimeout: the deadline passed first.
+            ListenerClosed: the listener was closed.
+        """
+        deadline = _deadline.current()
+        event = threading.Event()
+        numbers = set() if number is None else {number}
+        entry = Entry(here.activity, partial(self._tell, event), numbers)
+        try:
+            section.enter(entry)
+            while section.holder is not entry:
+                if deadline is not None and monotonic() > deadline:
+                    raise _deadline.not_entered()
+                self.check_open()
+                self._turns.wait(event, _deadline.left(deadline))
+        except BaseException:
+            section.withdraw(entry)
+            raise
+        return entry
+
+    def _tell(self, event: threading.Event) -> None:
+        event.set()
+        self._turns.wake()
+
+    # -- arguments --------------------------------------------------------------------------------
 
     def _itself(self, value: Any) -> Any:
         """Return the object for a proxy of it, and anything else as it is."""
@@ -158,3 +252,7 @@ def _members_of(target: object) -> Members:
     plain = describe(type(target)).plain
     remember_class(plain, type(target))
     return proxy_class(plain)._pipeproxy_members
+
+
+def _nothing() -> None:
+    """Tell nobody: who is in already does not wait."""

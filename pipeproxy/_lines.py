@@ -12,6 +12,7 @@ import select
 import sys
 import threading
 import weakref
+from itertools import count
 from time import monotonic
 from typing import Any, Final
 
@@ -56,7 +57,15 @@ class Line(Channel):
 
 
 class _Mine(threading.local):
+    """This thread's line, and the number that the owner knows the thread by."""
+
     line: Line | None = None
+
+    def __init__(self) -> None:
+        self.thread = next(_threads)
+
+
+_threads = count(1)
 
 
 class Lines:
@@ -88,7 +97,7 @@ class Lines:
         self._mine = _Mine()
         self._all = []
 
-    def mine(self) -> Line:
+    def mine(self, deadline: float | None) -> Line:
         """Return this thread's line, with no exchange under way; open one where it has none.
 
         Raises:
@@ -98,13 +107,25 @@ class Lines:
         """
         line = self._mine.line
         if line is None or line.busy:
-            line = self._mine.line = self._open()
+            line = self._mine.line = self._open(deadline)
         return line
 
     def leave(self, line: Line) -> None:
         """Close this thread's line, on which the owner said farewell: it will answer no more."""
         self._farewell = True
         self._mine.line = None
+        line.close()
+
+    def post(self, data: bytes) -> None:
+        """Say something on a line of its own that is closed at once: it gets no reply.
+
+        Raises:
+            OwnerDied, ListenerClosed: nobody is there to hear it.
+        """
+        if self._farewell or _life.is_dead(self._life):
+            raise self.closed()
+        line, _ = self._knock(None)
+        line.send(data)
         line.close()
 
     # -- waiting ----------------------------------------------------------------------------------
@@ -131,7 +152,7 @@ class Lines:
 
     # -- opening ----------------------------------------------------------------------------------
 
-    def _open(self) -> Line:
+    def _open(self, deadline: float | None) -> Line:
         if self._farewell:
             raise self.closed()
         if self._life is None:
@@ -139,7 +160,6 @@ class Lines:
                 self._life = _life.watch(self.route.pid)
             except ProcessLookupError:
                 raise self.died() from None
-        deadline = _deadline.current()
         for _ in range(_REFUSALS):
             line, nonce = self._knock(deadline)
             if self._is_accepted(line, nonce, deadline):
@@ -181,7 +201,8 @@ class Lines:
             ends = [theirs.writer, theirs.reader]
             if not self._introduced:
                 ends.append(_life.descriptor().fileno())
-            sent = _door.knock(door, self.route, _life.token(), nonce, ends)
+            who = _life.token(), self._mine.thread
+            sent = _door.knock(door, self.route, who, nonce, ends)
             theirs.close()
         return line if sent else None
 

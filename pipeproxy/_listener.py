@@ -61,7 +61,7 @@ class Listener(Generic[T]):
         refer = partial(refer_from_home, self._route, self._objects)
         self._service = Service(self._route, self._door, self._objects, refer)
         self._turns = Turns(self._service, self._door.wake)
-        self._home = Home(self._route, self._objects)
+        self._home = Home(self._route, self._objects, self._turns)
         _life.at_fork(self)
         from multiprocessing.util import Finalize  # here, as only owners pay for it
 

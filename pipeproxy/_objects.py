@@ -7,27 +7,29 @@ when its process is dead.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
+from functools import partial
 from itertools import count
-from typing import Any
+from typing import Any, Final
 
-from ._channel import Channel
 from ._descriptors import Descriptor
 from ._members import DELETE, FIRST_METHOD, GET, SET, Members
+from ._sections import Activity, Section
 from .errors import NotExposed, Released
+
+#: A method of this name is called in the owner when a process died in the object's section.
+HOOK: Final = "__pipeproxy_abandoned__"
 
 
 class Shared:
     """An object that can be called from other processes.
 
-    Its section is the exclusive right to it: whoever calls it holds the section, so calls run one
-    at a time, whether they arrive through a pipe or are made in the owner's own process.
-
     Attributes:
         number: its name on the wire, never used twice by a listener.
         target: the object itself.
         members: what may be reached of it.
+        section: whoever calls it has the right of the section, so calls run one at a time, whether
+            they arrive through a pipe or are made in the owner's own process.
         counts: calls by member number.
         iterating: the members whose results are iterators, which cannot travel.
     """
@@ -38,31 +40,29 @@ class Shared:
         self.number = number
         self.target = target
         self.members = members
-        self.section = threading.RLock()
+        self.section = Section(partial(_repair, target))
         self.counts = [0] * len(members.names)
         names = ("__iter__", "__reversed__")
         self.iterating = {members.numbers[name] for name in names if name in members.numbers}
 
     def call(self, member: int, args: tuple[Any, ...], kwargs: dict[str, Any] | None) -> Any:
-        """Call a member of the object.
+        """Call a member of the object; by whoever has the right of its section.
 
         Raises:
             NotExposed: there is no such member, or it may not be used so.
             BaseException: whatever the object raised.
         """
-        # `with`, as no signal handler can come between taking a lock and being bound to free it.
-        with self.section:
-            if member >= FIRST_METHOD:
-                try:
-                    name = self.members.names[member]
-                except IndexError:
-                    raise NotExposed(f"{self.members.class_name} has no member {member}") from None
-                self.counts[member] += 1
-                if kwargs:
-                    return getattr(self.target, name)(*args, **kwargs)
-                return getattr(self.target, name)(*args)
+        if member >= FIRST_METHOD:
+            try:
+                name = self.members.names[member]
+            except IndexError:
+                raise NotExposed(f"{self.members.class_name} has no member {member}") from None
             self.counts[member] += 1
-            return self._use_attribute(member, *args)
+            if kwargs:
+                return getattr(self.target, name)(*args, **kwargs)
+            return getattr(self.target, name)(*args)
+        self.counts[member] += 1
+        return self._use_attribute(member, *args)
 
     def _use_attribute(self, member: int, name: str, value: Any = None) -> Any:
         if member == GET:
@@ -75,21 +75,43 @@ class Shared:
         return delattr(self.target, name)
 
 
+def _repair(target: Any) -> None:
+    """Let an object that was left in the middle of a section mend itself, if its class can."""
+    for cls in type(target).__mro__:
+        if HOOK in vars(cls):
+            getattr(target, HOOK)()
+            return
+
+
 class Client:
     """A process that holds references, for as long as it lives.
 
     Attributes:
         life: its life descriptor; None if it did not send one.
         channels: those of its threads.
+        activities: those of its threads, by the number of the thread.
         held: the numbers of objects that exist only for it.
+        left: the numbers of enterings that it left before they were met.
     """
 
-    __slots__ = ("channels", "held", "life")
+    __slots__ = ("activities", "channels", "held", "left", "life")
 
     def __init__(self, life: Descriptor | None) -> None:
         self.life = life
-        self.channels: set[Channel] = set()
+        self.channels: set[Any] = set()
+        self.activities: dict[int, Activity] = {}
         self.held: set[int] = set()
+        self.left: set[int] = set()
+
+    def activity(self, thread: int) -> Activity:
+        """Return that of one of its threads, the same one for as long as anything depends on it."""
+        known = self.activities.get(thread)
+        if known is None:
+            alive = {channel.activity for channel in self.channels}
+            kept = [a for a in self.activities.values() if a.sections or a in alive]
+            known = Activity(self, thread)
+            self.activities = {activity.thread: activity for activity in (*kept, known)}
+        return known
 
 
 class Objects:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Protocol
 
 from ._calls import Call, Owner
@@ -28,17 +29,33 @@ class Link:
         route: the object's listener.
         number: which of the listener's objects it is.
         plain: its spec.
+
+    Attributes:
         call: ``call(member, args, kwargs)``; at home it acts on the object, elsewhere it asks the
             owner. A fork replaces it in the child.
+        enter, leave, withdraw: enter the object's section, leave it, or do not want to any more;
+            they take the number of the entering. Likewise.
     """
 
-    __slots__ = ("__weakref__", "call", "number", "plain", "route")
+    __slots__ = ("__weakref__", "call", "enter", "leave", "number", "plain", "route", "withdraw")
 
-    def __init__(self, route: Route, number: int, plain: Plain, call: Call) -> None:
+    call: Call
+    enter: Callable[[int], None]
+    leave: Callable[[int], None]
+    withdraw: Callable[[int], None]
+
+    def __init__(self, route: Route, number: int, plain: Plain) -> None:
         self.route = route
         self.number = number
         self.plain = plain
-        self.call = call
+
+    def lead_to(self, owner: Owner) -> Link:
+        """Reach the object through its owner, which is another process."""
+        self.call = partial(owner.call, self.number, self.plain)
+        self.enter = partial(owner.enter, self.number)
+        self.leave = partial(owner.leave, self.number)
+        self.withdraw = partial(owner.withdraw, self.number)
+        return self
 
     @property
     def key(self) -> tuple[bytes, int]:
@@ -103,7 +120,7 @@ def rebuild(route: PlainRoute, number: int, plain: Plain) -> Any:
     if home is not None:
         return home.proxy_of(number)
     owner = owner_at(Route(*route))
-    return make_proxy(plain, Link(owner.route, number, plain, owner.caller(number, plain)))
+    return make_proxy(plain, Link(owner.route, number, plain).lead_to(owner))
 
 
 def open_stream(route: PlainRoute, number: int) -> Stream:

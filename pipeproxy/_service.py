@@ -10,8 +10,10 @@ handler raised — it is cut by the next one: its caller gets `CallLost`, and no
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from functools import partial
+from threading import get_ident
 from time import monotonic
 from typing import Any, Final
 
@@ -19,12 +21,15 @@ from ._callers import MOST_UNSENT, Caller, Callers
 from ._dispatch import Dispatch
 from ._door import Door, Knock, Route, hello
 from ._objects import Client, Objects
-from ._wire import FAREWELL, HELLO, RELEASE, header, unpack_numbers
+from ._sections import here
+from ._wire import CALL, FAREWELL, HELLO, LEAVE, header
 from .errors import ListenerClosed, ProtocolError
 from .transports.pipe import Pipe, Waiter
 
 #: Replies of up to this many bytes are put together before they are written.
 _JOIN_BELOW: Final = 1 << 16
+#: Seconds between two looks at what cannot wake the owner by itself.
+_LOOK_EVERY: Final = 0.05
 
 
 class Service:
@@ -52,12 +57,14 @@ class Service:
         self.closed = False
         self.waited = self.ran = 0.0
         self._route, self._door, self._objects = route, door, objects
-        self.dispatch = Dispatch(objects, refer)
+        self.dispatch = Dispatch(objects, refer, self.resume)
         self.callers = Callers()
         self._waiter = Waiter(self.callers.poller, 1, route.spin)
         self._warm = False
         self._rested = monotonic()
         self._in_hand: Caller | None = None
+        self._ready: deque[Caller] = deque()
+        self._thread = 0
         for number in door.descriptors:
             self.callers.watch(number, self._admit)
 
@@ -70,42 +77,95 @@ class Service:
             ListenerClosed: this process was forked by a method that it served.
         """
         if self._in_hand is not None:
-            self._drop(self._in_hand)
+            self._cut(self._in_hand)
+        later = self.dispatch.later
+        while later:
+            self._ready.append(later.popleft())
+        return self._turn(timeout)
+
+    def guest_turn(self, timeout: float) -> int:
+        """As `turn`, for a thread that itself waits for a section: see `Dispatch.guest`.
+
+        It may be in a call that it serves. The caller of that keeps its place until it is answered.
+        """
+        outer, self._in_hand = self._in_hand, None
+        guest, self.dispatch.guest = self.dispatch.guest, True
+        here.level += 1
+        if outer is not None:
+            outer.serving = outer.parked = True
+            self.callers.balance(outer)
+        try:
+            return self._turn(timeout)
+        except BaseException:
+            if self._in_hand is not None:
+                self._cut(self._in_hand)
+            raise
+        finally:
+            here.level -= 1
+            self.dispatch.guest = guest
+            self._in_hand = outer
+            if outer is not None:
+                outer.serving = outer.parked = False
+                self.callers.balance(outer)
+
+    def _turn(self, timeout: float | None) -> int:
+        if self._ready:
+            timeout = 0
+        elif self.dispatch.blocked and (timeout is None or timeout > _LOOK_EVERY):
+            timeout = _LOOK_EVERY
         # Only straight after an answer is the next call likely to be a moment away.
-        ready = self._waiter.wait(timeout) if self._warm else self._waiter.sleep(timeout)
+        events = self._waiter.wait(timeout) if self._warm else self._waiter.sleep(timeout)
         woke = monotonic()
         answered = 0
-        others = []
+        callers = []
         readers = self.callers.readers
-        for number, _ in ready:
-            caller = readers.get(number)
-            if caller is None:
-                others.append(number)
-            else:
+        self._thread = get_ident()
+        try:
+            for number, _ in events:
+                caller = readers.get(number)
+                if caller is not None:
+                    callers.append(caller)
+                elif number in self.callers.watched:  # deaths before all that the dead have written
+                    self.callers.watched[number]()
+                elif number in self.callers.writers:
+                    callers.append(self.callers.writers[number])
+            for caller in callers:
                 answered += self._attend(caller)
-        for number in others:
-            writer = self.callers.writers.get(number)
-            if writer is not None:
-                answered += self._attend(writer)
-            elif number in self.callers.watched:
-                self.callers.watched[number]()
+            for _ in range(len(self._ready)):
+                answered += self._attend(self._ready.popleft())
+            if self.dispatch.blocked:
+                self.dispatch.unblock()
+        finally:
+            self._thread = 0
+        if self._ready:
+            self._door.wake()
         self._warm = answered > 0
         self.waited += woke - self._rested
         self._rested = monotonic()
         self.ran += self._rested - woke
         return answered
 
+    def resume(self, caller: Caller) -> None:
+        """Serve, in this turn or the next, a caller that had to wait; any thread may ask for it."""
+        self._ready.append(caller)
+        if self._thread != get_ident():
+            self._door.wake()
+
     def _attend(self, caller: Caller) -> int:
         """Move what can be moved on one channel, both ways, and serve what has arrived."""
+        if caller.serving:
+            return 0
         self._in_hand = caller
-        if caller.unsent:
-            caller.flush()
-        if not caller.paused:
-            self._read(caller)
+        caller.parked = False
+        if not caller.pipe.closed:
+            if caller.unsent:
+                caller.flush()
+            if not caller.paused and not caller.ended:
+                self._read(caller)
         answered = self._serve(caller) if caller.frames else 0
         if caller.ended:
-            self._drop(caller)
-        elif caller.unsent or caller.writing:
+            self.callers.drop(caller)
+        elif caller.unsent or caller.writing or caller.parked or caller.paused:
             self.callers.balance(caller)
         self._in_hand = None
         return answered
@@ -123,26 +183,36 @@ class Service:
         return True
 
     def _serve(self, caller: Caller) -> int:
-        """Answer the frames of a caller until it has too much to take; return how many calls."""
+        """Answer a caller's frames until one has to wait or it has too much to take; count them."""
         frames = caller.frames
         replies: list[bytes] = []
         size = answered = 0
         while frames and caller.unsent <= MOST_UNSENT:
-            frame = frames.popleft()
-            if frame[0] == RELEASE:
-                self._release(caller, frame[-1])
-                continue
-            kind, answer = self.dispatch.answer(caller.client, frame)
+            frame = frames[0]
+            if frame[0] == CALL:
+                reply = self.dispatch.call(caller, frame)
+            else:
+                try:
+                    reply = self.dispatch.other(caller, frame)
+                except ProtocolError:
+                    caller.ended = True
+                    frames.clear()
+                    break
             if self.closed:
                 raise ListenerClosed("a method forked this process; the listener is its parent's")
-            answered += 1
-            if caller.ended:
-                continue
-            reply = header(kind, len(answer), frame[1])
-            if not frames and not replies and len(answer) <= _JOIN_BELOW:
-                caller.send(reply + answer)  # the only one, as nearly always
+            if reply is None:
+                caller.parked = True
                 break
-            replies += (reply, answer)
+            kind, answer = reply
+            if kind:
+                answered += frame[0] == CALL
+            if not kind or caller.ended:
+                continue
+            head = header(kind, len(answer), frame[1])
+            if not frames and not replies and len(answer) <= _JOIN_BELOW:
+                caller.send(head + answer)  # the only one, as nearly always
+                break
+            replies += (head, answer)
             size += len(answer)
             if size > _JOIN_BELOW:
                 for part in replies:
@@ -151,13 +221,6 @@ class Service:
         if replies:
             caller.send(b"".join(replies))
         return answered
-
-    def _release(self, caller: Caller, payload: bytes | memoryview) -> None:
-        try:
-            self._objects.release(caller.client, unpack_numbers(payload))
-        except ProtocolError:
-            caller.ended = True
-            caller.frames.clear()
 
     # -- channels ---------------------------------------------------------------------------------
 
@@ -170,10 +233,10 @@ class Service:
                 pass  # it sent what nobody can wait for; all it sent closes itself
 
     def _let_in(self, knock: Knock) -> None:
-        client = self._introduce(knock)
+        activity = self._introduce(knock).activity(knock.thread)
         answer = hello(self._route.secret, knock.nonce)
         greeting = header(HELLO, len(answer)) + answer
-        self.callers.open(Pipe(knock.reader, knock.writer), client, greeting)
+        self.callers.open(Pipe(knock.reader, knock.writer), activity, greeting)
 
     def _introduce(self, knock: Knock) -> Client:
         known = self._objects.clients.get(knock.token)
@@ -186,13 +249,22 @@ class Service:
         return client
 
     def _bury(self, token: bytes, client: Client) -> None:
-        """Serve what a dead process still wrote, then give up all that was its."""
+        """Serve what a dead process still wrote, then give up all that was its.
+
+        Of what a thread wrote that never left a section, nothing is served after its last leaving.
+        """
         for caller in list(client.channels):
-            assert isinstance(caller, Caller)
             while self._read(caller):
                 pass
             caller.ended = True
+            if caller.activity.is_inside():
+                while caller.frames and caller.frames[-1][0] != LEAVE:
+                    caller.frames.pop()
+            if not caller.frames:
+                self.dispatch.give_up(caller)
             self._attend(caller)
+        for activity in client.activities.values():
+            activity.die()
         self._objects.forget(token)
         if client.life is not None:
             self.callers.unwatch(client.life.fileno())
@@ -200,7 +272,11 @@ class Service:
 
     # -- ends -------------------------------------------------------------------------------------
 
-    def _drop(self, caller: Caller) -> None:
+    def _cut(self, caller: Caller) -> None:
+        """Close a channel in the middle of whatever was done with it."""
+        caller.frames.clear()
+        caller.serving = False
+        self.dispatch.give_up(caller)
         self.callers.drop(caller)
         self._in_hand = None
 

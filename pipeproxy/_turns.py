@@ -1,15 +1,30 @@
-"""Who serves a listener: one thread at a time, whichever takes the right to."""
+"""Who serves a listener: one thread at a time, whichever takes the right to.
+
+A thread that waits for a section at home serves as a *guest* while nobody else does, and gives way
+to whoever wants to.
+"""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import TypeVar
+from contextvars import Context
+from functools import partial
+from time import monotonic
+from typing import Any, Final, TypeVar, cast
 
+from ._sections import TAKEN, attempt
 from ._service import Service
 from ._sigint import Deferred
+from .transports.pipe import wait_for
 
 T = TypeVar("T")
+
+#: Seconds between two looks at what a thread waits for that need not notice it at once.
+_LOOK_EVERY: Final = 0.05
+#: Seconds for which a guest does not serve when somebody wants to; and how often that one tries.
+_GIVE_WAY: Final = 0.1
+_PAUSE: Final = 0.001
 
 
 class Turns:
@@ -25,22 +40,22 @@ class Turns:
 
     def __init__(self, service: Service, wake: Callable[[], None]) -> None:
         self.closing = False
+        self.wake = wake
         self._service = service
-        self._wake = wake
-        self._lock = threading.Lock()
-        self._thread: int | None = None
+        self._right: Any = threading.RLock()
+        self._is_guest = False  # that who serves, or did last
+        self._wished = 0.0  # when somebody wanted to serve in a guest's place
 
     def check_free(self) -> None:
-        """Pass if this thread may serve now.
+        """Pass if this thread may serve now, or in a moment.
 
         Raises:
             RuntimeError: another one serves, or this one is inside a call that it serves.
         """
-        if not self._lock.locked():
-            return
         if self._is_mine():
             raise RuntimeError("a method that this listener serves cannot serve it: return first")
-        raise RuntimeError("another thread serves this listener; one at a time can")
+        if attempt(self._right, _nothing) is TAKEN and not self._is_guest:
+            raise RuntimeError("another thread serves this listener; one at a time can")
 
     def take(self, serve: Callable[[Callable[[], None]], T]) -> T:
         """Call ``serve(check)`` with the right to serve, and return what it returns.
@@ -52,16 +67,39 @@ class Turns:
             KeyboardInterrupt: Ctrl-C was pressed.
         """
         self.check_free()
-        # `with` on the lock itself: no handler can come between taking it and being bound to free
-        # it, as it can in a context manager that is written in Python.
-        with self._lock:
-            self._thread = threading.get_ident()
-            try:
-                with Deferred(self._wake, self._is_mine) as interrupt:
-                    return serve(interrupt.check)
-            finally:
-                if self.closing:
-                    self._service.close()
+        while (done := attempt(self._right, partial(self._serve, serve, False))) is TAKEN:
+            self._wished = monotonic()
+            self.wake()
+            wait_for(timeout=_PAUSE)
+            self.check_free()
+        return done
+
+    def wait(self, event: threading.Event, seconds: float | None) -> None:
+        """Wait for an event, for at most so long; serve meanwhile, as a guest, if nobody else does.
+
+        It may be set later than it is noticed, or never: this is one step of a loop.
+        """
+        seconds = _LOOK_EVERY if seconds is None else min(seconds, _LOOK_EVERY)
+
+        def turn(check: object = None) -> None:
+            # The calls that are served are none of this thread's business: not in its context.
+            Context().run(self._service.guest_turn, seconds)
+
+        if self._is_mine():
+            turn()
+        elif monotonic() - self._wished < _GIVE_WAY or (
+            attempt(self._right, partial(self._serve, turn, True)) is TAKEN
+        ):
+            event.wait(seconds)
+
+    def _serve(self, serve: Callable[[Callable[[], None]], T], is_guest: bool) -> T:
+        self._is_guest = is_guest
+        try:
+            with Deferred(self.wake, self._is_mine) as interrupt:
+                return serve(interrupt.check)
+        finally:
+            if self.closing:
+                self._service.close()
 
     def close(self, patience: float) -> None:
         """Close the service: now, or when the thread that serves has finished its call.
@@ -70,19 +108,18 @@ class Turns:
             patience: seconds to wait for that; -1 without end.
         """
         self.closing = True
-        self._wake()
+        self.wake()
         if self._is_mine():
             return  # in a call that this thread serves, or a signal handler: its loop closes it
-        if self._lock.acquire(timeout=patience):
-            self._thread = threading.get_ident()
+        if self._right.acquire(timeout=patience):
             try:
                 self._service.close()
             finally:
-                self._lock.release()
-
-    def _turn(self, patience: float, check: Callable[[], None]) -> None:
-        self._service.turn(patience)
+                self._right.release()
 
     def _is_mine(self) -> bool:
-        # The lock counts: an interrupt may leave the number of a thread that serves no more.
-        return self._lock.locked() and self._thread == threading.get_ident()
+        return cast(bool, self._right._is_owned())
+
+
+def _nothing() -> None:
+    """Do nothing, with a right that was free."""

@@ -8,9 +8,10 @@ A frame is a header of 24 bytes, little-endian, and its payload:
     member   u16   the member of it that is called
     kind     u16   what the frame is, below
 
-A client sends calls and releases. The owner sends one hello, then replies, and a farewell when its
-listener is closed. Which kinds a side accepts is a table; anything else is a `ProtocolError`, and
-after one a decoder is of no further use. A size is checked before a byte of the payload is kept,
+A client sends calls, enterings and leavings of sections, and releases, which alone get no reply.
+The owner sends one hello, then replies, and a farewell when its listener is closed. Which kinds a
+side accepts is a table; anything else is a `ProtocolError`, and after one a decoder is of no
+further use. A size is checked before a byte of the payload is kept,
 and memory is taken only for bytes that have arrived.
 """
 
@@ -21,12 +22,13 @@ from typing import Final
 
 from .errors import CodecError, ProtocolError
 
-#: What a client sends: a call, and the numbers of objects that it needs no more.
-CALL, RELEASE = 1, 2
+#: What a client sends: a call, the numbers of objects that it needs no more, and that it enters and
+#: leaves the section of an object; the payload of these is the number of the entering.
+CALL, RELEASE, ENTER, LEAVE = 1, 2, 3, 4
 #: What an owner sends: the proof that it accepted, a result, an exception, and that it closed.
 HELLO, RESULT, FAILURE, FAREWELL = 16, 17, 18, 19
 
-FROM_CLIENT: Final = frozenset({CALL, RELEASE})
+FROM_CLIENT: Final = frozenset({CALL, RELEASE, ENTER, LEAVE})
 FROM_OWNER: Final = frozenset({HELLO, RESULT, FAILURE, FAREWELL})
 
 #: The largest payload, in bytes.
@@ -57,7 +59,7 @@ def header(kind: int, size: int, ident: int = 0, number: int = 0, member: int = 
 
 
 def pack_numbers(numbers: list[int]) -> bytes:
-    """Return the payload of a release."""
+    """Return the payload of a release, an entering or a leaving."""
     return b"".join(map(_number.pack, numbers))
 
 
@@ -65,11 +67,23 @@ def unpack_numbers(payload: bytes | memoryview) -> list[int]:
     """Return the object numbers that a release names.
 
     Raises:
-        ProtocolError: the payload is no whole number of object numbers.
+        ProtocolError: the payload is no whole number of numbers.
     """
     if len(payload) % _number.size:
-        raise ProtocolError(f"a release of {len(payload)} bytes is cut off")
+        raise ProtocolError(f"a list of numbers in {len(payload)} bytes is cut off")
     return [number for (number,) in _number.iter_unpack(payload)]
+
+
+def unpack_number(payload: bytes | memoryview) -> int:
+    """Return the number of an entering.
+
+    Raises:
+        ProtocolError: the payload is not one number.
+    """
+    if len(payload) != _number.size:
+        raise ProtocolError(f"{len(payload)} bytes are not the number of an entering")
+    number: int = _number.unpack(payload)[0]
+    return number
 
 
 class Decoder:

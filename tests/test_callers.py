@@ -31,7 +31,7 @@ def theirs() -> Iterator[list[Pipe]]:
 def open_one(callers: Callers, theirs: list[Pipe], client: Client | None = None) -> Caller:
     other, own = open_pair()
     theirs.append(other)
-    return callers.open(own, client or Client(None), b"hello")
+    return callers.open(own, (client or Client(None)).activity(1), b"hello")
 
 
 def ready(callers: Callers) -> set[int]:

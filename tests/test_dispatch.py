@@ -9,12 +9,14 @@ from typing import Any
 import pytest
 
 from pipeproxy import CodecError, Listener, NotExposed, Released, _dispatch
+from pipeproxy._callers import Caller
 from pipeproxy._dispatch import Dispatch
 from pipeproxy._members import FIRST_METHOD, GET, SET, Members
 from pipeproxy._objects import Client, Objects, Shared
 from pipeproxy._proxy import link_of
 from pipeproxy._wire import CALL, FAILURE, RESULT
 from pipeproxy.codecs import pickle as codec
+from pipeproxy.transports.pipe import open_pair
 
 
 class Odd:
@@ -64,11 +66,18 @@ def shared(objects: Objects) -> Shared:
 
 @pytest.fixture
 def dispatch(objects: Objects) -> Dispatch:
-    return Dispatch(objects, lambda value: NotImplemented)
+    return Dispatch(objects, lambda value: NotImplemented, lambda caller: None)
 
 
 def run(dispatch: Dispatch, number: int, member: int, payload: bytes) -> Any:
-    kind, answer = dispatch.answer(Client(None), (CALL, 1, number, member, payload))
+    _, own = open_pair()
+    caller = Caller(own, Client(None).activity(1))
+    frame = (CALL, 1, number, member, payload)
+    caller.frames.append(frame)
+    reply = dispatch.call(caller, frame)
+    assert reply is not None
+    assert not caller.frames
+    kind, answer = reply
     if kind == RESULT:
         return codec.decode(answer)
     assert kind == FAILURE
@@ -133,6 +142,7 @@ def test_an_iterator_stays_and_is_taken_from_under_the_section_of_its_object(
 ) -> None:
     before = len(objects)
     member = shared.members.numbers["__iter__"]
-    dispatch.answer(Client(None), (CALL, 1, shared.number, member, codec.encode_call((), None)))
+    frame = (CALL, 1, shared.number, member, codec.encode_call((), None))
+    dispatch.answer(Client(None), shared, frame)
     assert len(objects) == before + 1
     assert all(each.section is shared.section for each in objects)

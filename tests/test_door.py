@@ -28,6 +28,7 @@ pytestmark = pytest.mark.usefixtures("descriptors_kept")
 
 LISTENER, SECRET = b"l" * 16, b"s" * 16
 TOKEN, NONCE = b"t" * 16, b"n" * 16
+WHO = TOKEN, 2**63
 NOBODY = 65534
 
 
@@ -50,7 +51,7 @@ class Entrance:
     def knock(self, descriptors: list[int], **other: bytes) -> bool:
         """Knock as a client does, or with another secret or for another listener."""
         with self.end() as end:
-            return knock(end, self.route._replace(**other), TOKEN, NONCE, descriptors)
+            return knock(end, self.route._replace(**other), WHO, NONCE, descriptors)
 
     def send(self, data: bytes, descriptors: list[int]) -> None:
         """Send what is no knock, or looks like one."""
@@ -62,7 +63,7 @@ class Entrance:
         """The bytes of a good knock with so many descriptors."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
         with ours, theirs:
-            assert knock(ours, self.route, TOKEN, NONCE, [0] * count)
+            assert knock(ours, self.route, WHO, NONCE, [0] * count)
             return theirs.recv(1000)
 
 
@@ -115,7 +116,7 @@ def test_a_knock_brings_pipes_to_the_owner_and_a_life(entrance: Entrance) -> Non
         assert entrance.knock([*to_give(theirs), life.fileno()])
         theirs.close()
         [found] = entrance.door.read()
-        assert (found.token, found.nonce) == (TOKEN, NONCE)
+        assert (found.token, found.thread, found.nonce) == (*WHO, NONCE)
         own.write(b"question")
         assert found.reader.read(100) == b"question"
         found.writer.write(b"answer")
@@ -151,7 +152,7 @@ def test_knocks_are_read_in_their_order(entrance: Entrance) -> None:
     nonces = [bytes([number]) * 16 for number in range(8)]
     with pipes() as (_, theirs), entrance.end() as end:
         for nonce in nonces:
-            assert knock(end, entrance.route, TOKEN, nonce, to_give(theirs))
+            assert knock(end, entrance.route, WHO, nonce, to_give(theirs))
         assert [found.nonce for found in entrance.door.read()] == nonces
 
 
@@ -305,7 +306,7 @@ def test_a_life_that_cannot_be_watched_ends_nobodys_loop() -> None:
     proxy, listener = share([1, 2])
     with listener, pipes() as (_, theirs), tempfile.TemporaryFile() as file:
         ends = [*to_give(theirs), file.fileno()]
-        assert knock(listener._door.lobby, listener._route, TOKEN, NONCE, ends)
+        assert knock(listener._door.lobby, listener._route, WHO, NONCE, ends)
         for _ in range(3):
             assert listener.poll() == 0
         assert len(proxy) == 2
@@ -335,7 +336,7 @@ def test_a_full_door_takes_no_more_until_it_is_read(entrance: Entrance) -> None:
     with pipes() as (_, theirs), entrance.end() as end:
         for _ in range(2):
             count = 0
-            while knock(end, entrance.route, TOKEN, NONCE, to_give(theirs)):
+            while knock(end, entrance.route, WHO, NONCE, to_give(theirs)):
                 count += 1
                 assert count < 100_000, "it is never full"
             assert count >= 5
@@ -400,7 +401,7 @@ def test_no_descriptor_is_lost_however_reading_is_interrupted(
 
             def knock_some() -> None:
                 for _ in range(3):
-                    knock(end, route, TOKEN, NONCE, to_give(theirs))
+                    knock(end, route, WHO, NONCE, to_give(theirs))
 
             entrance.door.read()
             before = open_descriptors()
@@ -427,7 +428,13 @@ def test_a_closed_door_lets_nobody_knock(entrance: Entrance) -> None:
         entrance.door.close()
         entrance.door.close()
         with pytest.raises(ConnectionError):
-            knock(inherited if end is lobby else end, entrance.route, TOKEN, NONCE, to_give(theirs))
+            knock(
+                inherited if end is lobby else end,
+                entrance.route,
+                WHO,
+                NONCE,
+                to_give(theirs),
+            )
         with pytest.raises((ConnectionRefusedError, FileNotFoundError)):
             knocker(entrance.route.address)
         entrance.door.wake()  # nobody waits, so it does nothing

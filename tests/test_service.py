@@ -82,7 +82,7 @@ class Raw:
         ends = [theirs.writer, theirs.reader]
         if introduced:
             ends.append(life_room.descriptor().fileno())
-        assert knock(door, route, self.token, self._nonce, ends)
+        assert knock(door, route, (self.token, 1), self._nonce, ends)
         theirs.close()
         door.close()
 

@@ -11,12 +11,14 @@ from hypothesis import strategies as st
 
 from pipeproxy._wire import (
     CALL,
+    ENTER,
     FAILURE,
     FAREWELL,
     FROM_CLIENT,
     FROM_OWNER,
     HEADER_SIZE,
     HELLO,
+    LEAVE,
     LIMIT,
     RELEASE,
     RESULT,
@@ -24,6 +26,7 @@ from pipeproxy._wire import (
     Frame,
     header,
     pack_numbers,
+    unpack_number,
     unpack_numbers,
 )
 from pipeproxy.errors import CodecError, ProtocolError
@@ -45,6 +48,8 @@ CLIENT_SAYS: list[Frame] = [
     (CALL, 1, 7, 3, b"payload"),
     (RELEASE, 0, 0, 0, pack_numbers([1, 2**64 - 1])),
     (CALL, 2, 7, 0, b""),
+    (ENTER, 3, 7, 0, pack_numbers([5])),
+    (LEAVE, 4, 7, 0, pack_numbers([5])),
     (CALL, 2**64 - 1, 2**64 - 1, 2**16 - 1, bytes(range(256))),
 ]
 OWNER_SAYS: list[Frame] = [
@@ -84,7 +89,8 @@ def test_a_header_is_laid_out_as_every_version_of_it_will_be() -> None:
     assert header(CALL, 0x01020304, 5, 6, 7) == bytes.fromhex(
         "04030201 0500000000000000 0600000000000000 0700 0100"
     )
-    assert (CALL, RELEASE, HELLO, RESULT, FAILURE, FAREWELL) == (1, 2, 16, 17, 18, 19)
+    assert (CALL, RELEASE, ENTER, LEAVE) == (1, 2, 3, 4)
+    assert (HELLO, RESULT, FAILURE, FAREWELL) == (16, 17, 18, 19)
 
 
 @given(st.data(), sides)
@@ -171,6 +177,14 @@ def test_a_large_payload_that_came_whole_is_not_copied(size: int) -> None:
     finally:
         tracemalloc.stop()
     assert (len(payload), copied) == (size, size <= 2**16)
+
+
+def test_the_number_of_an_entering_survives() -> None:
+    for number in (0, 1, 2**64 - 1):
+        assert unpack_number(pack_numbers([number])) == number
+    for numbers in ([], [1, 2]):
+        with pytest.raises(ProtocolError):
+            unpack_number(pack_numbers(numbers))
 
 
 # What is no frame ---------------------------------------------------------------------------------

@@ -1,0 +1,75 @@
+"""Several calls as one: the block in which nobody else calls the object."""
+
+from __future__ import annotations
+
+import sys
+from itertools import count
+from types import TracebackType
+from typing import Generic, TypeVar
+
+from . import _life
+from ._proxy import link_of
+
+T = TypeVar("T")
+
+_enterings = count(1)
+
+
+class locked(Generic[T]):  # noqa: N801 - reads as the verb that it is: ``with locked(proxy):``
+    """Let nobody else call the object inside the block; its calls there are as one.
+
+    Calls and blocks of other threads and processes wait, in the order in which they came. Blocks of
+    one thread nest. `timeout` around it bounds the wait to get in. It ends with the block or, at
+    once, with this process, whoever inherited its descriptors: then the method
+    ``__pipeproxy_abandoned__(self)`` of the object is called, if its class defines one, before
+    anybody else gets in, to mend what was left half done. A child that is forked inside the block
+    is not in it.
+
+    Args:
+        proxy: as `share` returns it, here or elsewhere.
+
+    Returns:
+        The proxy, for ``as``.
+
+    Raises:
+        TypeError: it is no proxy.
+        CallTimeout: the deadline of `timeout` passed before the object was free.
+        OwnerDied, ListenerClosed, CallLost, Released: nobody answers for the object.
+        DeadlockError: in the owner's process, what the object is busy with waits for this thread.
+    """
+
+    __slots__ = ("_entered", "_link", "_proxy")
+
+    def __init__(self, proxy: T, /) -> None:
+        #: The process in which it was entered, and the number, for each time that it is nested.
+        self._entered: list[tuple[bytes, int]] = []
+        self._proxy = proxy
+        self._link = link_of(proxy)
+
+    def __enter__(self) -> T:
+        entering = next(_enterings)
+        try:
+            self._link.enter(entering)
+            self._entered.append((_life.token(), entering))
+        except BaseException:
+            self._link.withdraw(entering)
+            raise
+        return self._proxy
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        token, entering = self._entered[-1]
+        if token == _life.token():  # else this is a forked child's copy of the block
+            self._link.leave(entering)
+        self._entered.pop()
+
+    def __del__(self) -> None:
+        # A signal handler may raise before `__exit__` has begun.
+        while self._entered and not sys.is_finalizing():
+            token, entering = self._entered.pop()
+            if token == _life.token():
+                self._link.withdraw(entering)

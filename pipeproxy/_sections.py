@@ -1,0 +1,285 @@
+"""Sections: the exclusive right to an object, for one call or, by `locked`, for several.
+
+Whoever runs a call of an object has its *right* for as long as the call runs. An activity that
+entered by `locked` is the *holder*: calls of others wait, in one line with all who want to enter,
+until it has left or its process is dead. The holder changes only under the right, so whoever has
+the right and finds no other holder may go on.
+
+A signal handler may raise between any two steps. So the right is taken in ways that always give it
+back, and a step that was left half done is done again by whoever comes next.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections import deque
+from collections.abc import Callable
+from functools import partial
+from types import SimpleNamespace
+from typing import Any, Final, TypeVar, cast
+
+T = TypeVar("T")
+
+#: What `attempt` returns when somebody else has the right.
+TAKEN: Final = object()
+
+
+def attempt(right: Any, act: Callable[[], T]) -> T:
+    """Call ``act()`` with a right that this thread does not have; return TAKEN if another has it.
+
+    Whatever raises, and whenever, the right is given back: the outer `acquire` is undone as soon as
+    `with` has bound its own, which is given back in C.
+    """
+    try:
+        if not right.acquire(False):
+            return cast(T, TAKEN)
+        with right:
+            right.release()
+            return act()
+    except BaseException:
+        if right._is_owned():
+            right.release()
+        raise
+
+
+class Activity:
+    """One chain of calls: those of one thread, of a client or of the owner's own process.
+
+    Args:
+        client: the client's process; None at home.
+        thread: the number of its thread there.
+
+    Attributes:
+        sections: those that it is in by `locked`, or by a call for which it had to wait.
+    """
+
+    __slots__ = ("client", "sections", "thread")
+
+    def __init__(self, client: Any, thread: int) -> None:
+        self.client = client
+        self.thread = thread
+        self.sections: set[Section] = set()
+
+    def is_inside(self) -> bool:
+        """Whether it entered a section that it did not leave."""
+        return any(
+            section.is_held_by(self) and section.holder and section.holder.numbers
+            for section in self.sections
+        )
+
+    def die(self) -> None:
+        """Give up the sections that it did not leave."""
+        for section in list(self.sections):
+            holder = section.holder
+            if holder is not None and holder.activity is self and holder.numbers:
+                holder.died = holder.gone = True
+                section.settle()
+
+
+class Entry:
+    """One activity's place in a section, or in the line before it.
+
+    Args:
+        activity: whose.
+        tell: called when the place in the line became one in the section; more than once, maybe.
+        numbers: of the enterings that it is for, or waits for; none if it is for one call.
+
+    Attributes:
+        gone: nobody waits in this place any more, or needs it.
+        died: whoever had it is dead and did not leave.
+    """
+
+    __slots__ = ("activity", "died", "gone", "numbers", "tell")
+
+    def __init__(self, activity: Activity, tell: Callable[[], object], numbers: set[int]) -> None:
+        self.activity = activity
+        self.tell = tell
+        self.numbers = numbers
+        self.gone = False
+        self.died = False
+
+    def is_for(self, client: Any, number: int) -> bool:
+        """Whether it is for this entering of a client; the numbers of the home are negative."""
+        return number in self.numbers and (number < 0 or self.activity.client is client)
+
+
+class Section:
+    """The exclusive right to one object.
+
+    Args:
+        repair: called under the right when the holder has died in the section.
+
+    Attributes:
+        right: had by whoever runs a call of the object.
+        holder: the place of the activity that is in it; None if calls of anybody may run.
+        line: those who wait, in order.
+        level: that of the thread which runs a call, see `Here`.
+    """
+
+    __slots__ = ("_changes", "_repair", "holder", "level", "line", "right")
+
+    def __init__(self, repair: Callable[[], object] | None = None) -> None:
+        self.right: Any = threading.RLock()
+        self.holder: Entry | None = None
+        self.line: deque[Entry] = deque()
+        self.level = 0
+        self._repair = repair
+        self._changes = 0
+
+    def is_held_by(self, activity: Activity) -> bool:
+        """Whether this activity is in the section."""
+        return self.holder is not None and self.holder.activity is activity
+
+    def runs_here(self) -> bool:
+        """Whether a call of the object is under way further down this thread's own stack."""
+        return cast(bool, self.right._is_owned())
+
+    def enter(self, entry: Entry) -> bool:
+        """Take a free section for an entry and return True, or let it wait in line.
+
+        An activity that is in the section already is so once more.
+        """
+        if not self.line and not self.runs_here():
+            attempt(self.right, partial(self._take, entry))
+        if not self.is_held_by(entry.activity):
+            self.line.append(entry)
+            self._changes += 1
+            self.settle()
+        return self.is_held_by(entry.activity)
+
+    def _take(self, entry: Entry) -> None:
+        if self.holder is None and not self.line:
+            self.hold(entry)
+
+    def hold(self, entry: Entry) -> None:
+        """Under the right: make an entry the holder."""
+        entry.activity.sections.add(self)
+        self.holder = entry
+
+    def leave(self, client: Any, number: int) -> bool:
+        """Undo the entering of this number; return False if none such is or waits."""
+        holder = self.holder
+        if holder is not None and holder.is_for(client, number):
+            holder.numbers.discard(number)
+            if not holder.numbers:
+                holder.gone = True
+                self.free(holder)
+            return True
+        for entry in list(self.line):
+            if entry.is_for(client, number):
+                self.withdraw(entry)
+                entry.tell()
+                return True
+        return False
+
+    def withdraw(self, entry: Entry) -> None:
+        """Give up a place, in the section or in line."""
+        entry.gone = True
+        if self.holder is entry:
+            self.free(entry)
+        elif not self.runs_here():
+            attempt(self.right, self._tidy)
+            self.settle()
+
+    def _tidy(self) -> None:
+        """Under the right: forget the places in line that were given up."""
+        for entry in [entry for entry in self.line if entry.gone]:
+            self.line.remove(entry)
+
+    def run(self, call: Callable[[], T]) -> T:
+        """Run a call of the object, for who is in the section or runs one already."""
+        with self.right:
+            outer, self.level = self.level, here.level
+            try:
+                return call()
+            finally:
+                self.level = outer
+
+    def free(self, holder: Entry) -> None:
+        """Let the next one in, if this one is the holder."""
+        if self.holder is holder:
+            holder.activity.sections.discard(self)
+            self.holder = None
+        self._changes += 1
+        self.settle()
+
+    def settle(self) -> None:
+        """Let in whoever is next, if nobody is in and nobody runs a call.
+
+        It is called by everyone who may be what the others waited for: who leaves, who ran a call,
+        who just lined up.
+        """
+        while (self.line or self.holder is not None) and not self.runs_here():
+            changes = self._changes
+            more = attempt(self.right, self._admit)
+            # While this thread had the right, another may have tried in vain to settle a change.
+            if more is not True and changes == self._changes:
+                return
+
+    def _admit(self) -> bool:
+        """Under the right: do one thing that is due; return whether another may be."""
+        holder, line = self.holder, self.line
+        if line and line[0] is holder:
+            holder.tell()
+            line.popleft()
+        elif line and line[0].gone:
+            line.popleft()
+        elif holder is None:
+            if not line:
+                return False
+            self.hold(line[0])
+        elif holder.gone:
+            if holder.died:
+                holder.died = False
+                self._mend()
+            holder.activity.sections.discard(self)
+            self.holder = None
+        else:
+            return False
+        return True
+
+    def _mend(self) -> None:
+        try:
+            if self._repair is not None:
+                self._repair()
+        except Exception as error:
+            _report(error, self._repair)
+
+
+class Here(threading.local):
+    """This thread.
+
+    Attributes:
+        own: its own activity.
+        served: the one whose call it serves just now, if that is in a section.
+        level: how many waits deep it serves: a call that it runs may wait at home, and what it
+            serves meanwhile, one level up, may not enter what that call is in.
+    """
+
+    level = 0
+    served: Activity | None = None
+
+    def __init__(self) -> None:
+        self.own = Activity(None, 0)
+
+    @property
+    def activity(self) -> Activity:
+        """The one that calls at home belong to."""
+        return self.served or self.own
+
+
+here = Here()
+
+
+def _report(error: Exception, source: object) -> None:
+    """Tell of an error that nobody can be given, as Python does of one in a finalizer."""
+    sys.unraisablehook(
+        SimpleNamespace(
+            exc_type=type(error),
+            exc_value=error,
+            exc_traceback=error.__traceback__,
+            err_msg="Exception ignored in",
+            object=source,
+        )
+    )
