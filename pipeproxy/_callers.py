@@ -142,8 +142,8 @@ class Callers:
     def _wait_no_more(self, number: int) -> None:
         try:
             self.poller.unregister(number)
-        except FileNotFoundError:
-            pass  # it is not waited for: paused, or an earlier attempt came so far
+        except OSError:
+            pass  # it is not waited for: paused, or an earlier attempt came so far; or closed
 
     def close(self) -> None:
         """Close everything; in a forked child only the copies, as nothing is unregistered."""

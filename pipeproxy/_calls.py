@@ -33,6 +33,8 @@ from .errors import CallLost, CallTimeout, CodecError, ListenerClosed, OwnerDied
 #: Frames of up to this many bytes are put together before they are written.
 _JOIN_BELOW: Final = 1 << 16
 
+#: A weak reference to what a section was entered for.
+Block = Callable[[], object]
 Refer = Callable[[object], Any]
 Call = Callable[[int, tuple[Any, ...], "dict[str, Any] | None"], Any]
 
@@ -56,13 +58,16 @@ class Owner:
     ) -> None:
         self.route = route
         self.dropped: deque[int] = deque()
+        #: What it is inside of: objects and blocks, by the numbers of the enterings.
+        self._inside: dict[int, tuple[int, Block]] = {}
         self._lines = Lines(route, lobby, life)
         self._refer = refer
         _life.at_fork(self)
 
     def forked(self) -> None:
-        """In a forked child: it holds nothing that it could give back."""
+        """In a forked child: it holds nothing that it could give back, and is inside of nothing."""
         self.dropped = deque()
+        self._inside = {}
 
     def call(
         self,
@@ -97,11 +102,12 @@ class Owner:
         finally:
             del failure  # else the frame in its own traceback would keep it alive
 
-    def enter(self, number: int, entering: int) -> None:
+    def enter(self, number: int, entering: int, block: Block) -> None:
         """Enter the section of one of its objects; wait until nobody else is in it.
 
         Args:
             entering: a number for `leave`, never used twice in this process.
+            block: a weak reference; when it is dead, the section is left with the next call.
 
         Whoever calls it calls `withdraw` if it raises, or anything does before `leave` is certain.
 
@@ -110,6 +116,7 @@ class Owner:
             OwnerDied, ListenerClosed, CallLost, Released: it cannot be entered.
         """
         asked = pack_numbers([entering])
+        self._inside[entering] = number, block
         try:
             kind, answer = self._ask(ENTER, number, 0, asked, _deadline.current())
         except CallTimeout:
@@ -122,10 +129,12 @@ class Owner:
         while True:
             try:
                 self._ask(LEAVE, number, 0, pack_numbers([entering]), None)
+                self._inside.pop(entering, None)
                 return
             except CallLost:
                 pass  # it may have been heard, or not: a second time does no harm
             except (OwnerDied, ListenerClosed):
+                self._inside.pop(entering, None)
                 return  # there is no section any more
             except BaseException:
                 self.withdraw(number, entering)
@@ -138,11 +147,20 @@ class Owner:
             self._lines.post(header(LEAVE, len(payload), 0, number) + payload)
         except (OwnerDied, ListenerClosed):
             pass
+        self._inside.pop(entering, None)
+
+    def _leave_forgotten(self) -> None:
+        """Leave what was entered for blocks that are no more: a signal handler ended them."""
+        for entering, (number, block) in list(self._inside.items()):
+            if block() is None:
+                self.withdraw(number, entering)
 
     def _ask(
         self, what: int, number: int, member: int, payload: bytes, deadline: float | None
     ) -> tuple[int, bytes | memoryview]:
         """Send a frame on this thread's line and return the kind and the payload of its reply."""
+        if self._inside:
+            self._leave_forgotten()
         line = self._lines.mine(deadline)
         line.busy = True
         try:
@@ -181,8 +199,8 @@ class Owner:
                 reply = self._own_reply(line, frames)
                 if reply is not None:
                     return reply
-            elif self._lines.is_over(line):
-                raise self._lines.died()
+            else:
+                self._lines.check(line)
 
     def _own_reply(self, line: Line, frames: list[Frame]) -> tuple[int, bytes | memoryview] | None:
         """Return the latest call's reply, if it is among these frames; drop all earlier ones."""

@@ -39,11 +39,15 @@ class Channel:
         """Read once and return the frames that are whole now; None where nothing had come.
 
         Raises:
-            EOFError: the other end is closed, and everything that it wrote was read.
+            EOFError: the other end is closed, and everything that it wrote was read; or this end
+                was closed behind its back.
             ProtocolError: it wrote what is no frame.
         """
         missing = self._decoder.missing
-        data = self._read(read_size(missing) if missing else READ_SIZE)
+        try:
+            data = self._read(read_size(missing) if missing else READ_SIZE)
+        except OSError:
+            raise EOFError from None
         if data:
             return self._decoder.feed(data)
         if data is None:
@@ -53,13 +57,13 @@ class Channel:
     def send(self, data: _Bytes) -> None:
         """Write as much as the pipe takes now and keep the rest in `unsent`, for `flush`.
 
-        A closed other end takes nothing. That is no error here: what it said before it hung up is
+        A closed end takes nothing. That is no error here: what the other said before it hung up is
         still to be read, and `receive` tells of the end.
         """
         if not self.unsent:
             try:
                 written = self._write(data) or 0
-            except BrokenPipeError:
+            except OSError:
                 return
             if written == len(data):
                 return
@@ -80,7 +84,7 @@ class Channel:
                     queue[0] = memoryview(queue[0])[written:]
                     return
                 queue.popleft()
-        except BrokenPipeError:
+        except OSError:
             queue.clear()
             self.unsent = 0
 

@@ -50,7 +50,7 @@ class Dispatch:
         guest: the thread that polls only waits for something at home itself. So it runs calls of
             those only who are in a section, whom somebody may be waiting for.
         later: callers whose frames it did not serve as a guest.
-        blocked: sections in which a call of this process runs that others wait for.
+        blocked: sections that others wait for, while something of this process is in them.
     """
 
     def __init__(
@@ -103,7 +103,7 @@ class Dispatch:
         if self.guest and not activity.sections:
             self.later.append(caller)
             return None
-        if not self._is_in(section, caller, set()):
+        if not self._is_in(section, caller, {}):
             return None
         if section.runs_here():  # a call that waits, further down this thread's stack
             self.later.append(caller)
@@ -150,10 +150,10 @@ class Dispatch:
             caller.client.left.discard(number)
             caller.frames.popleft()
             return SILENCE
-        if not self._is_in(section, caller, {number}):
+        if not self._is_in(section, caller, {number: None}):
             return None
         assert section.holder is not None
-        section.holder.numbers.add(number)
+        section.holder.numbers[number] = None
         self._got_in(section, caller)
         caller.frames.popleft()
         return RESULT, b""
@@ -166,16 +166,16 @@ class Dispatch:
 
     # -- sections ---------------------------------------------------------------------------------
 
-    def _is_in(self, section: Section, caller: Caller, numbers: set[int]) -> bool:
+    def _is_in(self, section: Section, caller: Caller, numbers: dict[int, None]) -> bool:
         """Whether a caller is in a section, or enters it now; else let it wait in line, once."""
         if section.is_held_by(caller.activity):
             return True
         if caller.entry is None:
-            entry = Entry(caller.activity, partial(self._resume, caller), numbers)
+            entry = Entry(caller.activity, partial(self._resume, caller), {**numbers})
             caller.entry = section, entry
             if section.enter(entry):
                 return True
-            if section.holder is None:
+            if section.is_at_home():
                 self.blocked.add(section)
         return False
 
@@ -195,10 +195,10 @@ class Dispatch:
             caller.entry = None
 
     def unblock(self) -> None:
-        """Look again at what calls of this process keep others from; one may have ended unseen."""
+        """Look again at what this process keeps others from: it may have ended unseen."""
         for section in list(self.blocked):
             section.settle()
-            if not section.line or section.holder is not None:
+            if not section.line or not section.is_at_home():
                 self.blocked.discard(section)
 
     # -- calls ------------------------------------------------------------------------------------

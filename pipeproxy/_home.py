@@ -17,7 +17,7 @@ from types import ModuleType
 from typing import Any
 
 from . import _deadline
-from ._calls import Owner
+from ._calls import Block, Owner
 from ._door import Route
 from ._members import Members
 from ._objects import Objects, Shared
@@ -140,7 +140,8 @@ class Home:
                     section.settle()
         if self._is_in(section):
             return section.run(call)
-        entry = self._wait_for(section, None)
+        stay = _Stay()
+        entry = self._wait_for(section, {0: weakref.ref(stay)})
         try:
             return section.run(call)
         finally:
@@ -161,25 +162,25 @@ class Home:
             )
         return section.runs_here()
 
-    def _enter(self, section: Section, entering: int) -> None:
+    def _enter(self, section: Section, entering: int, block: Block) -> None:
         """Enter a section; wait if somebody else is in it."""
         self.check_open()
-        number = ~entering  # of the clients' numbers, none is negative
+        numbers = {~entering: block}  # of the clients' numbers, none is negative
         if not self._is_in(section):
-            self._wait_for(section, number)
+            self._wait_for(section, numbers)
         elif section.holder is not None:
-            section.holder.numbers.add(number)
+            section.holder.numbers.update(numbers)
         else:  # this thread runs a call of the object, so it has the right
-            section.hold(Entry(here.activity, _nothing, {number}))
+            section.hold(Entry(here.activity, _nothing, {**numbers}))
 
     def _leave(self, section: Section, entering: int) -> None:
         section.leave(None, ~entering)
 
-    def _wait_for(self, section: Section, number: int | None) -> Entry:
+    def _wait_for(self, section: Section, numbers: dict[int, Block]) -> Entry:
         """Return a new entry once it is in a section; others are served meanwhile.
 
         Args:
-            number: of an entering; None to be in for one call.
+            numbers: as of an `Entry`.
 
         Raises:
             CallTimeout: the deadline passed first.
@@ -187,8 +188,7 @@ class Home:
         """
         deadline = _deadline.current()
         event = threading.Event()
-        numbers = set() if number is None else {number}
-        entry = Entry(here.activity, partial(self._tell, event), numbers)
+        entry = Entry(here.activity, partial(self._tell, event), {**numbers})
         try:
             section.enter(entry)
             while section.holder is not entry:
@@ -196,6 +196,7 @@ class Home:
                     raise _deadline.not_entered()
                 self.check_open()
                 self._turns.wait(event, _deadline.left(deadline))
+                section.settle()  # what is in it at home may have ended unseen
         except BaseException:
             section.withdraw(entry)
             raise
@@ -212,6 +213,12 @@ class Home:
         if issubclass(type(value), Proxy) and link_of(value).route.listener == self._route.listener:
             return self.target_of(link_of(value).number)
         return value
+
+
+class _Stay:
+    """What lives for as long as a call that had to wait: the section is given up with it."""
+
+    __slots__ = ("__weakref__",)
 
 
 def refer_from_home(route: Route, objects: Objects, value: object) -> Any:

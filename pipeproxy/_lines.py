@@ -22,7 +22,7 @@ from ._descriptors import Descriptor
 from ._door import Route
 from ._wire import FROM_OWNER, HELLO, Frame
 from .errors import CallLost, ListenerClosed, OwnerDied, ProtocolError
-from .transports.pipe import Pipe, Waiter, open_pair, wait_for
+from .transports.pipe import Pipe, Waiter, is_broken, open_pair, wait_for
 
 #: Seconds after which a client says that nobody answers the door.
 _PATIENCE: Final = 5.0
@@ -51,6 +51,7 @@ class Line(Channel):
         self.ident = 0
         poller = select.poll()
         poller.register(pipe.reader, select.POLLIN)
+        poller.register(pipe.writer, 0)  # tells when nobody reads from it any more
         if life is not None:
             poller.register(life.fileno(), select.POLLIN)
         self.wait = Waiter(poller, 1000, spin).wait
@@ -140,9 +141,17 @@ class Lines:
             raise _deadline.passed()
         line.flush()
 
-    def is_over(self, line: Line) -> bool:
-        """Whether the owner is dead and everything that it wrote on this line was read."""
-        return _life.is_dead(self._life) and not wait_for((line.pipe.reader, False), timeout=0)
+    def check(self, line: Line) -> None:
+        """Pass if an answer can still come on this line.
+
+        Raises:
+            OwnerDied, ListenerClosed, CallLost: none can, and whatever did was read.
+        """
+        is_dead = _life.is_dead(self._life)
+        if (is_dead or is_broken(line.pipe.writer)) and not wait_for(
+            (line.pipe.reader, False), timeout=0
+        ):
+            raise self.died() if is_dead else self.hung_up()
 
     def _wait(self, deadline: float | None, *wants: tuple[int, bool]) -> set[int]:
         """Sleep until one of `wants` is ready or the owner is dead."""
@@ -226,8 +235,7 @@ class Lines:
                     self.leave(line)
                     raise self.closed()
                 return True
-            if self.is_over(line):
-                raise self.died()
+            self.check(line)
 
     # -- ends -------------------------------------------------------------------------------------
 

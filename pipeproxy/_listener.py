@@ -241,6 +241,9 @@ class Background:
             self._listener._turns.take(partial(self._listener._serve, goal))
         except (ListenerClosed, RuntimeError):
             pass  # closed, or taken by another thread, before this one came to serve it
+        except BaseException:
+            self._listener._close(0)  # nobody serves any more: who waits must not wait for ever
+            raise
 
     def stop(self) -> None:
         """End the thread, once the call in its hand is finished; a second time does nothing."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import weakref
 from itertools import count
 from types import TracebackType
 from typing import Generic, TypeVar
@@ -38,7 +38,7 @@ class locked(Generic[T]):  # noqa: N801 - reads as the verb that it is: ``with l
         DeadlockError: in the owner's process, what the object is busy with waits for this thread.
     """
 
-    __slots__ = ("_entered", "_link", "_proxy")
+    __slots__ = ("__weakref__", "_entered", "_link", "_proxy")
 
     def __init__(self, proxy: T, /) -> None:
         #: The process in which it was entered, and the number, for each time that it is nested.
@@ -49,7 +49,7 @@ class locked(Generic[T]):  # noqa: N801 - reads as the verb that it is: ``with l
     def __enter__(self) -> T:
         entering = next(_enterings)
         try:
-            self._link.enter(entering)
+            self._link.enter(entering, weakref.ref(self))
             self._entered.append((_life.token(), entering))
         except BaseException:
             self._link.withdraw(entering)
@@ -62,14 +62,8 @@ class locked(Generic[T]):  # noqa: N801 - reads as the verb that it is: ``with l
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        # If a signal handler raises before this has begun, the block is missed by its reference.
         token, entering = self._entered[-1]
         if token == _life.token():  # else this is a forked child's copy of the block
             self._link.leave(entering)
         self._entered.pop()
-
-    def __del__(self) -> None:
-        # A signal handler may raise before `__exit__` has begun.
-        while self._entered and not sys.is_finalizing():
-            token, entering = self._entered.pop()
-            if token == _life.token():
-                self._link.withdraw(entering)

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, Protocol
 
-from ._calls import Call, Owner
+from ._calls import Block, Call, Owner
 from ._descriptors import Descriptor
 from ._door import Route
 from ._members import Plain
@@ -34,13 +34,14 @@ class Link:
         call: ``call(member, args, kwargs)``; at home it acts on the object, elsewhere it asks the
             owner. A fork replaces it in the child.
         enter, leave, withdraw: enter the object's section, leave it, or do not want to any more;
-            they take the number of the entering. Likewise.
+            they take the number of the entering, and the first a reference to the block that is
+            entered: if that is no more, the section is left. Likewise.
     """
 
     __slots__ = ("__weakref__", "call", "enter", "leave", "number", "plain", "route", "withdraw")
 
     call: Call
-    enter: Callable[[int], None]
+    enter: Callable[[int, Block], None]
     leave: Callable[[int], None]
     withdraw: Callable[[int], None]
 

@@ -83,7 +83,8 @@ class Entry:
     Args:
         activity: whose.
         tell: called when the place in the line became one in the section; more than once, maybe.
-        numbers: of the enterings that it is for, or waits for; none if it is for one call.
+        numbers: of the enterings that it is for, or waits for; none if it is for one call. Each
+            with a weak reference to its block, if that is in this process.
 
     Attributes:
         gone: nobody waits in this place any more, or needs it.
@@ -92,7 +93,12 @@ class Entry:
 
     __slots__ = ("activity", "died", "gone", "numbers", "tell")
 
-    def __init__(self, activity: Activity, tell: Callable[[], object], numbers: set[int]) -> None:
+    def __init__(
+        self,
+        activity: Activity,
+        tell: Callable[[], object],
+        numbers: dict[int, Callable[[], object] | None],
+    ) -> None:
         self.activity = activity
         self.tell = tell
         self.numbers = numbers
@@ -102,6 +108,11 @@ class Entry:
     def is_for(self, client: Any, number: int) -> bool:
         """Whether it is for this entering of a client; the numbers of the home are negative."""
         return number in self.numbers and (number < 0 or self.activity.client is client)
+
+    def is_forgotten(self) -> bool:
+        """Whether all its blocks are no more: a signal handler raised as they were to be left."""
+        blocks = self.numbers.values()
+        return bool(blocks) and all(block is not None and block() is None for block in blocks)
 
 
 class Section:
@@ -130,6 +141,10 @@ class Section:
     def is_held_by(self, activity: Activity) -> bool:
         """Whether this activity is in the section."""
         return self.holder is not None and self.holder.activity is activity
+
+    def is_at_home(self) -> bool:
+        """Whether whoever is in it, or runs a call, is of the owner's own process."""
+        return self.holder is None or self.holder.activity.client is None
 
     def runs_here(self) -> bool:
         """Whether a call of the object is under way further down this thread's own stack."""
@@ -161,7 +176,7 @@ class Section:
         """Undo the entering of this number; return False if none such is or waits."""
         holder = self.holder
         if holder is not None and holder.is_for(client, number):
-            holder.numbers.discard(number)
+            holder.numbers.pop(number, None)
             if not holder.numbers:
                 holder.gone = True
                 self.free(holder)
@@ -229,7 +244,7 @@ class Section:
             if not line:
                 return False
             self.hold(line[0])
-        elif holder.gone:
+        elif holder.gone or holder.is_forgotten():
             if holder.died:
                 holder.died = False
                 self._mend()

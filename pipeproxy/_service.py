@@ -166,7 +166,10 @@ class Service:
         if caller.ended:
             self.callers.drop(caller)
         elif caller.unsent or caller.writing or caller.parked or caller.paused:
-            self.callers.balance(caller)
+            try:
+                self.callers.balance(caller)
+            except OSError:  # a method closed its descriptors
+                self._cut(caller)
         self._in_hand = None
         return answered
 

@@ -492,7 +492,7 @@ def test_an_object_that_was_given_back_cannot_be_entered(
     proxy, listener = served
 
     def enter_nothing() -> None:
-        link_of(proxy).enter.func(999, 1)
+        link_of(proxy).enter.func(999, 1, lambda: None)
 
     result = run("fork", listener, outcome, enter_nothing)
     assert result[:2] == ("raised", Released.__name__)

@@ -87,7 +87,10 @@ class Pipe:
         """Close both descriptors; a second time does nothing."""
         with _descriptors.lock:
             for end in self._ends:
-                end.close()
+                try:
+                    end.close()
+                except OSError:
+                    pass  # somebody closed the number behind its back
 
 
 def open_pair() -> tuple[Pipe, Pipe]:
@@ -210,3 +213,10 @@ def wait_for(*wants: tuple[int, bool], timeout: float | None = None) -> set[int]
     for number, writing in wants:
         poller.register(number, select.POLLOUT if writing else select.POLLIN)
     return {number for number, _ in poller.poll(None if timeout is None else timeout * 1000)}
+
+
+def is_broken(writer: int) -> bool:
+    """Whether nobody holds the other end of the pipe that this is the writing end of."""
+    poller = select.poll()
+    poller.register(writer, 0)
+    return bool(poller.poll(0))
