@@ -6,10 +6,12 @@ they held it. See the README for the first program.
 The rooms of this package, from the doors down; each imports only what stands below it:
 
     doors    __init__, proxy                       what users import
-    ends     _spawn > _listener > _turns           share, serve: whose loop it is
-             _service > _dispatch, _callers        wait, look up, run, reply
-    faces    _home > _references > _proxy          objects at home, references, spec → class
+    ends     _spawn > _listener > _home            share, serve; objects at home
+             _turns > _service                     whose loop it is; wait, read, reply
+             _dispatch > _callers                  look up, run or let wait; the channels
+    faces    _locked, _references > _proxy         several calls as one; references, spec → class
     memory   _streams > _calls, _objects           the client's calls, the owner's objects
+             _sections                             the right to an object, and who waits for it
     motion   _lines > _channel                     each thread's own channel: frames both ways
     leaves   _wire, codecs, transports, _door, _life, _until, _sigint
     words    errors, _marks, _members, _spec       what can go wrong, what is exposed
