@@ -307,8 +307,11 @@ def _complain(pid: int) -> None:
     """Say the one thing that helps with the most common mistake."""
     if sys.stderr is None:
         return
-    sys.stderr.write(
-        f"pipeproxy: process {os.getpid()} waits for process {pid}, which holds the object, and "
-        f"has had no answer for {_PATIENCE:.0f} s: is its listener served? (A bare p.join() serves "
-        f"nobody: use listener.serve(until=p), or listener.background().)\n"
-    )
+    try:
+        sys.stderr.write(
+            f"pipeproxy: process {os.getpid()} waits for process {pid}, which holds the object, "
+            f"and has had no answer for {_PATIENCE:.0f} s: is its listener served? (A bare "
+            f"p.join() serves nobody: use listener.serve(until=p), or listener.background().)\n"
+        )
+    except (OSError, ValueError):
+        pass  # nobody listens to it

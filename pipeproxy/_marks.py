@@ -225,8 +225,11 @@ def _has(member: object, name: str) -> bool:
 
 def _get_carriers() -> tuple[type[Any], ...]:
     global _carriers  # noqa: PLW0603 - made once, when the first marker needs them
-    with _making:
-        _carriers = _carriers or _make_carriers()
+    if not _carriers:
+        import wrapt  # noqa: F401 - before the lock: a fork in mid-import would leave it locked
+
+        with _making:
+            _carriers = _carriers or _make_carriers()
     return _carriers
 
 

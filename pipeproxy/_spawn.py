@@ -185,8 +185,9 @@ def _host(
     control: Connection, creator: int, cls: Callable[..., Any], args: Any, kwargs: Any
 ) -> None:
     """Be the process: make the object, send its proxy, serve it."""
-    # Ctrl-C goes to all processes of a terminal; this one ends when its creator does.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Ctrl-C goes to all processes of a terminal; this one ends when its creator does. It is not
+    # ignored, as programs that the object starts would inherit that.
+    signal.signal(signal.SIGINT, _nothing)
     try:
         life = _life.watch(creator)
     except ProcessLookupError:
@@ -209,6 +210,10 @@ def _host(
             pass  # the creator died before there was anything to serve
         finally:
             ended.set()
+
+
+def _nothing(number: int, frame: object) -> None:
+    """Handle a signal by going on."""
 
 
 def _heed(

@@ -6,6 +6,8 @@ import ctypes
 import faulthandler
 import multiprocessing
 import os
+import signal
+import subprocess
 import threading
 from typing import Any
 
@@ -33,6 +35,11 @@ class Account:
     def kill(self, number: int) -> None:
         faulthandler.disable()
         os.kill(os.getpid(), number)
+
+    def interrupt_a_program(self) -> int:
+        program = subprocess.Popen(["sleep", "60"])
+        program.send_signal(signal.SIGINT)
+        return program.wait()
 
     def crash(self) -> None:
         crash()

@@ -463,3 +463,9 @@ def test_a_program_ends_though_its_host_hangs_in_a_call(context: BaseContext) ->
     done = run_program(HANGING, context.get_start_method())
     assert (done.stderr, done.returncode) == ("", 0)
     assert is_gone(int(done.stdout))
+
+
+def test_programs_that_the_object_starts_can_be_ended_by_ctrl_c() -> None:
+    proxy, host = spawn(Account, "ada")
+    with host:
+        assert proxy.interrupt_a_program() == -signal.SIGINT
