@@ -7,6 +7,7 @@ waited for no more before it is forgotten.
 
 from __future__ import annotations
 
+import os
 import select
 from collections import deque
 from collections.abc import Callable
@@ -17,7 +18,7 @@ from ._channel import Channel
 from ._objects import Client
 from ._sections import Activity, Entry, Section
 from ._wire import FROM_CLIENT, Frame
-from .transports.pipe import Pipe, make_poller
+from .transports.pipe import Pipe, make_poller, open_pair
 
 #: Bytes that may wait for one client before the owner stops reading from it.
 MOST_UNSENT: Final = 1 << 20
@@ -138,6 +139,15 @@ class Callers:
                 del table[number]
         caller.client.channels.discard(caller)
         caller.close()
+
+    def hang_up(self) -> None:
+        """Put a closed pipe in the place of every channel's."""
+        here, there = open_pair()
+        there.close()
+        for caller in list(self.readers.values()):
+            os.dup2(here.reader, caller.pipe.reader, inheritable=False)
+            os.dup2(here.writer, caller.pipe.writer, inheritable=False)
+        here.close()
 
     def _wait_no_more(self, number: int) -> None:
         try:

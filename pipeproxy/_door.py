@@ -291,6 +291,8 @@ def knock(
     except OSError as error:
         if error.errno in (errno.ETOOMANYREFS, errno.ENOBUFS):
             return False
+        if error.errno == errno.ENOTCONN:  # somebody who shares the lobby was refused before
+            raise ConnectionRefusedError(*error.args) from None
         raise
     return True
 

@@ -267,6 +267,8 @@ def _close_at_exit(reference: weakref.ref[Listener[Any]]) -> None:
     listener = reference()
     if listener is not None:
         listener._close(_AT_EXIT)
+        if not listener._service.closed:
+            listener._service.hang_up()
 
 
 def share(obj: T, /, *, spin: float | None = None) -> tuple[T, Listener[T]]:

@@ -292,6 +292,15 @@ class Service:
         self._close_copies()
         self._door.close()
 
+    def hang_up(self) -> None:
+        """At the end of the process, end all channels although another thread runs a call.
+
+        Else a child that waits for an answer, and its parent that waits for the child, would wait
+        for ever. The thread finds other files, at their ends, under the numbers that it uses.
+        """
+        self._door.close()
+        self.callers.hang_up()
+
     def forked(self) -> None:
         """In a forked child: the loop is the parent's. Close the copies, say and change nothing."""
         self._close_copies()

@@ -28,7 +28,7 @@ T = TypeVar("T")
 P = ParamSpec("P")
 
 #: Seconds that a host in the middle of a call has, when its creator has ended or is dead.
-_AT_EXIT: Final = 1.0
+_AT_EXIT: Final = 0.5
 _STOP: Final = b"stop"
 
 _context: ContextVar[BaseContext | None] = ContextVar("pipeproxy_context", default=None)

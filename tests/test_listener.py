@@ -674,3 +674,32 @@ def test_the_background_stops_though_clients_call_on_and_on() -> None:
         assert 10 <= slow.total < 1000
 
     in_fork(lambda: under_load(leave))
+
+
+HANGING = """
+import multiprocessing, sys, threading
+from pipeproxy import ListenerClosed, share
+class Slow:
+    def __init__(self):
+        self.entered = multiprocessing.Event()
+    def hang(self):
+        self.entered.set()
+        threading.Event().wait()
+def call(proxy):
+    try:
+        proxy.hang()
+    except ListenerClosed:
+        print("closed")
+slow = Slow()
+proxy, listener = share(slow)
+serving = listener.background()
+for _ in range(2):
+    multiprocessing.get_context("fork").Process(target=call, args=(proxy,)).start()
+slow.entered.wait()
+"""
+
+
+def test_a_program_ends_though_its_children_wait_for_a_call_that_hangs() -> None:
+    done = run_program(HANGING)
+    assert (done.stderr, done.returncode) == ("", 0)
+    assert done.stdout.count("closed") == 2
