@@ -131,14 +131,14 @@ class stop:  # noqa: N801
 @final
 @dataclass(frozen=True)
 class interrupt:  # noqa: N801
-    """Let a signal come whose handler raises `error`.
+    """Let a signal come whose handler raises an exception of class `error`.
 
     It is SIGUSR1; for KeyboardInterrupt it is Ctrl-C, with whatever handler the program has for it.
     Python runs handlers in the main thread, so the block is entered there and only frames of that
-    thread count. (A spawned owner has nobody who would catch the error, and ends.)
+    thread count. (A spawned owner has nobody who would catch it, and ends.)
     """
 
-    error: type[BaseException] | BaseException = Interrupted
+    error: Callable[[], BaseException] = Interrupted
 
     def __call__(self) -> None:
         """Do it."""
@@ -152,7 +152,7 @@ class interrupt:  # noqa: N801
             signal.signal(signal.SIGUSR1, signal.SIG_DFL if outer is None else outer)
 
     def _handle(self, number: int, frame: object) -> None:
-        raise self.error
+        raise self.error()
 
 
 # When --------------------------------------------------------------------------------------------
