@@ -6,7 +6,8 @@ they held it. See the README for the first program.
 The rooms of this package, from the doors down; each imports only what stands below it:
 
     doors    __init__, proxy                       what users import
-    ends     _spawn > _listener > _home            share, serve; objects at home
+             testing > _taps, _transport_check     the chaos kit, for users' classes and transports
+    ends     _spawn > _listener > _stats, _home    share, serve; objects at home
              _turns > _service                     whose loop it is; wait, read, reply
              _dispatch > _callers                  look up, run or let wait; the channels
     faces    _locked, _references > _proxy         several calls as one; references, spec → class

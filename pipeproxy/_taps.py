@@ -22,8 +22,8 @@ from ._wire import (
     LIMIT,
     RELEASE,
     Frame,
+    unpack_header,
 )
-from ._wire import _unpack as unpack_header
 
 _LEGAL: Final = FROM_CLIENT | FROM_OWNER
 #: Frames that nobody asked for: how many there are, and when, is no matter of the program.

@@ -43,7 +43,7 @@ HEADER_SIZE: Final = _header.size
 #: kind, ident, number, member, payload
 Frame = tuple[int, int, int, int, "bytes | memoryview"]
 
-_pack, _unpack = _header.pack, _header.unpack_from
+_pack, unpack_header = _header.pack, _header.unpack_from
 _number = Struct("<Q")
 
 
@@ -118,7 +118,7 @@ class Decoder:
         start, end = 0, len(data)
         wanted = HEADER_SIZE
         while end - start >= HEADER_SIZE:
-            size, ident, number, member, kind = _unpack(data, start)
+            size, ident, number, member, kind = unpack_header(data, start)
             if size > LIMIT or kind not in self._legal:
                 raise ProtocolError(f"a frame of kind {kind} and {size} bytes is not legal here")
             stop = start + HEADER_SIZE + size
