@@ -17,11 +17,13 @@ from . import _descriptors
 from ._channel import Channel
 from ._objects import Client
 from ._sections import Activity, Entry, Section
-from ._wire import FROM_CLIENT, Frame
+from ._wire import ENTER, FROM_CLIENT, Frame
 from .transports.pipe import Pipe, make_poller, open_pair
 
 #: Bytes that may wait for one client before the owner stops reading from it.
 MOST_UNSENT: Final = 1 << 20
+#: Frames that may follow one that waits to enter a section before the owner stops reading.
+_MOST_BEHIND: Final = 8
 
 
 class Caller(Channel):
@@ -62,6 +64,10 @@ class Caller(Channel):
         self.serving = False
         self.entry: tuple[Section, Entry] | None = None
         self.ended = False
+
+    def is_full(self) -> bool:
+        """Whether it may not say more while it is parked: no more than that it stopped waiting."""
+        return self.serving or self.frames[0][0] != ENTER or len(self.frames) > _MOST_BEHIND
 
 
 class Callers:
@@ -119,7 +125,7 @@ class Callers:
             else:
                 del self.writers[writer]
                 self.poller.unregister(writer)
-        if caller.paused != (caller.parked or caller.unsent > MOST_UNSENT):
+        if caller.paused != (caller.unsent > MOST_UNSENT or (caller.parked and caller.is_full())):
             caller.paused = not caller.paused
             if caller.paused:
                 self.poller.unregister(caller.pipe.reader)

@@ -85,6 +85,8 @@ class Owner:
             CodecError: an argument or the result cannot travel.
             BaseException: whatever the method raised.
         """
+        if self._inside:
+            self._leave_forgotten()
         try:
             payload = codec.encode_call(args, kwargs, self._refer)
         except CodecError:
@@ -115,6 +117,8 @@ class Owner:
             CallTimeout: the deadline passed first.
             OwnerDied, ListenerClosed, CallLost, Released: it cannot be entered.
         """
+        if self._inside:
+            self._leave_forgotten()
         asked = pack_numbers([entering])
         self._inside[entering] = number, block
         try:
@@ -142,25 +146,24 @@ class Owner:
 
     def withdraw(self, number: int, entering: int) -> None:
         """Leave, or do not enter after all, whatever state this thread's line is in; at once."""
+        self._inside[entering] = number, _over
         payload = pack_numbers([entering])
         try:
-            self._lines.post(header(LEAVE, len(payload), 0, number) + payload)
+            self._lines.post(LEAVE, number, payload)
         except (OwnerDied, ListenerClosed):
-            pass
-        self._inside.pop(entering, None)
+            self._inside.pop(entering, None)
 
     def _leave_forgotten(self) -> None:
-        """Leave what was entered for blocks that are no more: a signal handler ended them."""
+        """Leave, and be sure of it, what was entered for blocks that are no more."""
         for entering, (number, block) in list(self._inside.items()):
             if block() is None:
-                self.withdraw(number, entering)
+                self._ask(LEAVE, number, 0, pack_numbers([entering]), _deadline.current())
+                self._inside.pop(entering, None)
 
     def _ask(
         self, what: int, number: int, member: int, payload: bytes, deadline: float | None
     ) -> tuple[int, bytes | memoryview]:
         """Send a frame on this thread's line and return the kind and the payload of its reply."""
-        if self._inside:
-            self._leave_forgotten()
         line = self._lines.mine(deadline)
         line.busy = True
         try:
@@ -231,3 +234,7 @@ class Owner:
         """Find out which argument cannot travel."""
         where, parameters = name_of(plain, member, args), parameters_of(plain, member)
         return codec.explain_call(args, kwargs, self._refer, where, parameters)
+
+
+def _over() -> None:
+    """Stand for a block that is no more."""

@@ -28,7 +28,7 @@ from ._wire import (
     unpack_numbers,
 )
 from .codecs import pickle as codec
-from .errors import CodecError, Released, RemoteError
+from .errors import CodecError, Released, RemoteError, stuck
 
 #: The kind and the payload of a reply.
 Reply = tuple[int, bytes]
@@ -50,7 +50,7 @@ class Dispatch:
         guest: the thread that polls only waits for something at home itself. So it runs calls of
             those only who are in a section, whom somebody may be waiting for.
         later: callers whose frames it did not serve as a guest.
-        blocked: sections that others wait for, while something of this process is in them.
+        blocked: sections that somebody waits for.
     """
 
     def __init__(
@@ -74,12 +74,15 @@ class Dispatch:
         try:
             shared = self._objects.find(frame[2])
         except Released as error:
+            self.give_up(caller)
             caller.frames.popleft()
             return self._failure(error, f"object {frame[2]}")
         section = shared.section
         right = section.right
         reply = None
-        if section.holder is None and not section.line and not self.guest:
+        # Who is in another section is served in its name, for what its call may need at home.
+        apart = self.guest or caller.activity.sections
+        if section.holder is None and not section.line and not apart:
             # As `attempt` does it, without the calls that would cost every call.
             try:
                 if not right._is_owned() and right.acquire(False):
@@ -103,10 +106,14 @@ class Dispatch:
         if self.guest and not activity.sections:
             self.later.append(caller)
             return None
-        if not self._is_in(section, caller, {}):
-            return None
         if section.runs_here():  # a call that waits, further down this thread's stack
+            if section.is_stuck_with(activity):
+                self.give_up(caller)
+                caller.frames.popleft()
+                return self._failure(stuck(), name_of(shared.members.plain, frame[3]))
             self.later.append(caller)
+            return None
+        if not self._is_in(section, caller, {}):
             return None
         caller.frames.popleft()
         outer, here.served = here.served, activity
@@ -129,9 +136,8 @@ class Dispatch:
             return self._enter(caller, frame[2], unpack_number(payload))
         if kind == LEAVE:
             number = unpack_number(payload)
-            left = self._leave(caller.client, frame[2], number)
-            if not left:
-                caller.client.left.add(number)
+            if not self._leave(caller.client, frame[2], number):
+                caller.client.remember_left(number)
             caller.frames.popleft()
             return RESULT, b""
         self._objects.release(caller.client, unpack_numbers(payload))
@@ -142,12 +148,16 @@ class Dispatch:
         try:
             section = self._objects.find(target).section
         except Released as error:
+            self.give_up(caller)
             caller.frames.popleft()
             return self._failure(error, f"object {target}")
+        behind = list(caller.frames)[1:]
         gone = caller.entry is not None and caller.entry[1].gone
-        if gone or caller.ended or number in caller.client.left:
+        # A client whose deadline passed says so on the same channel, behind what waits.
+        left = any(later[0] == LEAVE and unpack_number(later[-1]) == number for later in behind)
+        if gone or left or caller.ended or number in caller.client.left:
             self.give_up(caller)
-            caller.client.left.discard(number)
+            caller.client.left.pop(number, None)
             caller.frames.popleft()
             return SILENCE
         if not self._is_in(section, caller, {number: None}):
@@ -175,8 +185,7 @@ class Dispatch:
             caller.entry = section, entry
             if section.enter(entry):
                 return True
-            if section.is_at_home():
-                self.blocked.add(section)
+            self.blocked.add(section)
         return False
 
     def _got_in(self, section: Section, caller: Caller) -> None:
@@ -195,10 +204,10 @@ class Dispatch:
             caller.entry = None
 
     def unblock(self) -> None:
-        """Look again at what this process keeps others from: it may have ended unseen."""
+        """Look again at what others wait for: whoever was to tell may have been interrupted."""
         for section in list(self.blocked):
             section.settle()
-            if not section.line or not section.is_at_home():
+            if not section.line:
                 self.blocked.discard(section)
 
     # -- calls ------------------------------------------------------------------------------------
@@ -253,6 +262,8 @@ class Dispatch:
         """Let the client take from an iterator, which stays here and is an object of its now."""
         if self._objects.of(value) is not None:
             return value  # an object that iterates over itself
+        if client.dead:
+            return None
         kept = self._objects.add(Source(value), MEMBERS, client)
         kept.section = shared.section  # to take from it is to read the object
         return kept.target

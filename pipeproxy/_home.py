@@ -12,6 +12,7 @@ import threading
 import weakref
 from collections.abc import Callable
 from functools import partial
+from itertools import count
 from time import monotonic
 from types import ModuleType
 from typing import Any
@@ -27,7 +28,7 @@ from ._sections import Entry, Section, here
 from ._streams import Source
 from ._turns import Turns
 from .codecs.pickle import ATOMS
-from .errors import DeadlockError, ListenerClosed, SpecError
+from .errors import ListenerClosed, SpecError, stuck
 
 
 class Home:
@@ -130,22 +131,23 @@ class Home:
 
     def _run(self, section: Section, call: Callable[[], Any]) -> Any:
         """Run a call by the right of a section, at once or when its turn has come."""
-        if here.level == 0:
+        if not here.waits:
             try:
                 with section.right:
                     if section.holder is None and not section.line:
                         return call()
             finally:
-                if section.line:
+                if section.line or section.holder is not None:
                     section.settle()
         if self._is_in(section):
             return section.run(call)
         stay = _Stay()
-        entry = self._wait_for(section, {0: weakref.ref(stay)})
+        number = next(_stays)
+        self._wait_for(section, {number: weakref.ref(stay)})
         try:
             return section.run(call)
         finally:
-            section.free(entry)
+            section.leave(None, number)
 
     def _is_in(self, section: Section) -> bool:
         """Whether this thread is in the section, by `locked` or as it runs a call of the object.
@@ -156,10 +158,7 @@ class Home:
         if section.is_held_by(here.activity):
             return True
         if section.runs_here() and section.level != here.level:
-            raise DeadlockError(
-                "this call needs an object that is busy with a call which itself waits, in the "
-                "same thread, until this call has ended"
-            )
+            raise stuck()
         return section.runs_here()
 
     def _enter(self, section: Section, entering: int, block: Block) -> None:
@@ -168,7 +167,8 @@ class Home:
         numbers = {~entering: block}  # of the clients' numbers, none is negative
         if not self._is_in(section):
             self._wait_for(section, numbers)
-        elif section.holder is not None:
+        elif section.is_held_by(here.activity):
+            assert section.holder is not None
             section.holder.numbers.update(numbers)
         else:  # this thread runs a call of the object, so it has the right
             section.hold(Entry(here.activity, _nothing, {**numbers}))
@@ -176,8 +176,8 @@ class Home:
     def _leave(self, section: Section, entering: int) -> None:
         section.leave(None, ~entering)
 
-    def _wait_for(self, section: Section, numbers: dict[int, Block]) -> Entry:
-        """Return a new entry once it is in a section; others are served meanwhile.
+    def _wait_for(self, section: Section, numbers: dict[int, Block]) -> None:
+        """Wait until a new entry is in a section; others are served meanwhile.
 
         Args:
             numbers: as of an `Entry`.
@@ -186,21 +186,29 @@ class Home:
             CallTimeout: the deadline passed first.
             ListenerClosed: the listener was closed.
         """
-        deadline = _deadline.current()
         event = threading.Event()
         entry = Entry(here.activity, partial(self._tell, event), {**numbers})
+        outer = here.waits
+        here.waits = [*outer, section]
         try:
             section.enter(entry)
-            while section.holder is not entry:
-                if deadline is not None and monotonic() > deadline:
-                    raise _deadline.not_entered()
-                self.check_open()
-                self._turns.wait(event, _deadline.left(deadline))
-                section.settle()  # what is in it at home may have ended unseen
+            self._stand_in_line(section, entry, event)
         except BaseException:
             section.withdraw(entry)
             raise
-        return entry
+        finally:
+            here.waits = outer
+            self._turns.wake()  # for whatever was put off meanwhile
+
+    # Apart from its caller, as `Listener._serve_until` is.
+    def _stand_in_line(self, section: Section, entry: Entry, event: threading.Event) -> None:
+        deadline = _deadline.current()
+        while section.holder is not entry:
+            if deadline is not None and monotonic() > deadline:
+                raise _deadline.not_entered()
+            self.check_open()
+            self._turns.wait(event, _deadline.left(deadline))
+            section.settle()  # what is in it at home may have ended unseen
 
     def _tell(self, event: threading.Event) -> None:
         event.set()
@@ -213,6 +221,10 @@ class Home:
         if issubclass(type(value), Proxy) and link_of(value).route.listener == self._route.listener:
             return self.target_of(link_of(value).number)
         return value
+
+
+#: Numbers for calls that had to wait, as if they had entered; none is that of an entering.
+_stays = count(-(2**64))
 
 
 class _Stay:

@@ -20,7 +20,7 @@ from . import _deadline, _descriptors, _door, _life
 from ._channel import Channel
 from ._descriptors import Descriptor
 from ._door import Route
-from ._wire import FROM_OWNER, HELLO, Frame
+from ._wire import FROM_OWNER, HELLO, Frame, header
 from .errors import CallLost, ListenerClosed, OwnerDied, ProtocolError
 from .transports.pipe import Pipe, Waiter, is_broken, open_pair, wait_for
 
@@ -117,17 +117,30 @@ class Lines:
         self._mine.line = None
         line.close()
 
-    def post(self, data: bytes) -> None:
-        """Say something on a line of its own that is closed at once: it gets no reply.
+    def post(self, kind: int, number: int, payload: bytes) -> None:
+        """Say something whose reply nobody waits for, and do not wait oneself.
+
+        It goes through this thread's line or, where that is broken, through one of its own that is
+        closed at once. It may be lost: where the door is full, or the owner is out of descriptors.
 
         Raises:
             OwnerDied, ListenerClosed: nobody is there to hear it.
         """
+        line = self._mine.line
+        if line is not None and not line.busy and not line.unsent:
+            line.ident += 1
+            line.send(header(kind, len(payload), line.ident, number) + payload)
+            return
         if self._farewell or _life.is_dead(self._life):
             raise self.closed()
-        line, _ = self._knock(None)
-        line.send(data)
-        line.close()
+        try:
+            door = self._lobby or _door.knocker(self.route.address)
+            line = self._try_knock(door, os.urandom(16))
+        except (ConnectionError, FileNotFoundError):
+            raise self._gone() from None
+        if line is not None:
+            line.send(header(kind, len(payload), 1, number) + payload)
+            line.close()
 
     # -- waiting ----------------------------------------------------------------------------------
 

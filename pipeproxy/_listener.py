@@ -17,6 +17,7 @@ from ._door import Door, Route
 from ._home import Home, refer_from_home
 from ._objects import Objects
 from ._references import owner_at
+from ._sections import here
 from ._service import Service
 from ._turns import Turns
 from ._until import Goal, Until
@@ -104,9 +105,11 @@ class Listener(Generic[T]):
         """
         self._home.check_open()
         check_wait(timeout, "timeout")
-        return self._turns.take(partial(self._poll, monotonic() + timeout))
+        deadline = monotonic() + timeout
+        return self._turns.take(partial(self._poll, deadline), deadline) or 0
 
     def _poll(self, deadline: float, check: Callable[[], None]) -> int:
+        self._home.check_open()
         while True:
             left = deadline - monotonic()
             answered = self._service.turn(max(0.0, left))
@@ -137,18 +140,26 @@ class Listener(Generic[T]):
         try:
             for life in goal.lives:
                 service.callers.watch(life.fileno(), partial(self._ended, goal, life))
-            while not self._home.closed and not goal.reached():
-                service.turn(goal.patience)
-                check()
-            # What the dead wrote last: one turn lets in who knocked, one reads to the end.
-            for _ in range(2 if goal.processes else 0):
-                if not self._home.closed:
-                    service.turn(0)
+            self._serve_until(goal, check)
         finally:
             for life in goal.lives:
                 service.callers.unwatch(life.fileno())
 
+    # Apart from its caller: in Python 3.12 and 3.13 an exception that is raised between two rounds
+    # of a loop directly inside a `try` passes by its `finally` (cpython#130279).
+    def _serve_until(self, goal: Until, check: Callable[[], None]) -> None:
+        service = self._service
+        while not self._home.closed and not goal.reached():
+            service.turn(goal.patience)
+            check()
+        # What the dead wrote last: one turn lets in who knocked, one reads to the end.
+        for _ in range(2 if goal.processes else 0):
+            if not self._home.closed:
+                service.turn(0)
+
     def _ended(self, goal: Until, life: Any) -> None:
+        if not _life.is_dead(life):
+            return  # an event of this turn was meant for whatever had the number before
         self._service.callers.unwatch(life.fileno())
         goal.dead(life)
 
@@ -220,6 +231,7 @@ class Listener(Generic[T]):
     def forked(self) -> None:
         """In a forked child: what was at home is now reached through the inherited lobby."""
         self._service.forked()
+        here.reset()
         if self._home.closed:
             return
         self._home.move_out(owner_at(self._route, self._door.lobby, self._life))

@@ -33,26 +33,30 @@ class locked(Generic[T]):  # noqa: N801 - reads as the verb that it is: ``with l
 
     Raises:
         TypeError: it is no proxy.
+        RuntimeError: the same ``locked(...)`` is entered a second time.
         CallTimeout: the deadline of `timeout` passed before the object was free.
         OwnerDied, ListenerClosed, CallLost, Released: nobody answers for the object.
         DeadlockError: in the owner's process, what the object is busy with waits for this thread.
     """
 
-    __slots__ = ("__weakref__", "_entered", "_link", "_proxy")
+    __slots__ = ("__weakref__", "_entering", "_link", "_process", "_proxy")
 
     def __init__(self, proxy: T, /) -> None:
-        #: The process in which it was entered, and the number, for each time that it is nested.
-        self._entered: list[tuple[bytes, int]] = []
         self._proxy = proxy
         self._link = link_of(proxy)
+        self._entering = 0
+        self._process = b""
 
     def __enter__(self) -> T:
-        entering = next(_enterings)
+        if self._entering:
+            raise RuntimeError("this block was entered before; make another: with locked(proxy):")
+        self._entering, self._process = next(_enterings), _life.token()
         try:
-            self._link.enter(entering, weakref.ref(self))
-            self._entered.append((_life.token(), entering))
+            # If a signal handler raises before `__exit__` has begun, nobody else knows that the
+            # block is over: it is found out by the reference.
+            self._link.enter(self._entering, weakref.ref(self))
         except BaseException:
-            self._link.withdraw(entering)
+            self._link.withdraw(self._entering)
             raise
         return self._proxy
 
@@ -62,8 +66,5 @@ class locked(Generic[T]):  # noqa: N801 - reads as the verb that it is: ``with l
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        # If a signal handler raises before this has begun, the block is missed by its reference.
-        token, entering = self._entered[-1]
-        if token == _life.token():  # else this is a forked child's copy of the block
-            self._link.leave(entering)
-        self._entered.pop()
+        if self._process == _life.token():  # else this is a forked child's copy of the block
+            self._link.leave(self._entering)

@@ -19,6 +19,8 @@ from .errors import NotExposed, Released
 
 #: A method of this name is called in the owner when a process died in the object's section.
 HOOK: Final = "__pipeproxy_abandoned__"
+#: Leavings of a client that are remembered; what they overtake comes in the same turn, mostly.
+_MOST_LEFT: Final = 1000
 
 
 class Shared:
@@ -91,17 +93,25 @@ class Client:
         channels: those of its threads.
         activities: those of its threads, by the number of the thread.
         held: the numbers of objects that exist only for it.
-        left: the numbers of enterings that it left before they were met.
+        left: the latest numbers of enterings that it left, of which none was met.
+        dead: it is dead, and holds nothing.
     """
 
-    __slots__ = ("activities", "channels", "held", "left", "life")
+    __slots__ = ("activities", "channels", "dead", "held", "left", "life")
 
     def __init__(self, life: Descriptor | None) -> None:
         self.life = life
         self.channels: set[Any] = set()
         self.activities: dict[int, Activity] = {}
         self.held: set[int] = set()
-        self.left: set[int] = set()
+        self.left: dict[int, None] = {}
+        self.dead = False
+
+    def remember_left(self, number: int) -> None:
+        """Note a leaving: its entering comes later, if it was not undone before."""
+        self.left[number] = None
+        if len(self.left) > _MOST_LEFT:
+            del self.left[next(iter(self.left))]
 
     def activity(self, thread: int) -> Activity:
         """Return that of one of its threads, the same one for as long as anything depends on it."""
@@ -173,5 +183,6 @@ class Objects:
         """Give up everything that a dead client held."""
         client = self.clients.get(token)
         if client is not None:
+            client.dead = True
             self.release(client, list(client.held))
             self.clients.pop(token, None)

@@ -64,17 +64,19 @@ class Activity:
     def is_inside(self) -> bool:
         """Whether it entered a section that it did not leave."""
         return any(
-            section.is_held_by(self) and section.holder and section.holder.numbers
-            for section in self.sections
+            holder is not None and holder.activity is self and holder.numbers
+            for holder in [section.holder for section in list(self.sections)]
         )
 
     def die(self) -> None:
-        """Give up the sections that it did not leave."""
+        """Give up the sections that it did not leave, once no call of it is in them any more."""
         for section in list(self.sections):
             holder = section.holder
             if holder is not None and holder.activity is self and holder.numbers:
-                holder.died = holder.gone = True
-                section.settle()
+                holder.died = True
+                for number in list(holder.numbers):
+                    if number >= 0:
+                        section.leave(self.client, number)
 
 
 class Entry:
@@ -82,7 +84,8 @@ class Entry:
 
     Args:
         activity: whose.
-        tell: called when the place in the line became one in the section; more than once, maybe.
+        tell: called when the place in the line became one in the section, or was given up; more
+            than once, maybe.
         numbers: of the enterings that it is for, or waits for; none if it is for one call. Each
             with a weak reference to its block, if that is in this process.
 
@@ -111,7 +114,7 @@ class Entry:
 
     def is_forgotten(self) -> bool:
         """Whether all its blocks are no more: a signal handler raised as they were to be left."""
-        blocks = self.numbers.values()
+        blocks = list(self.numbers.values())  # at once: another thread may change them
         return bool(blocks) and all(block is not None and block() is None for block in blocks)
 
 
@@ -140,11 +143,12 @@ class Section:
 
     def is_held_by(self, activity: Activity) -> bool:
         """Whether this activity is in the section."""
-        return self.holder is not None and self.holder.activity is activity
+        holder = self.holder
+        return holder is not None and holder.activity is activity and not holder.gone
 
-    def is_at_home(self) -> bool:
-        """Whether whoever is in it, or runs a call, is of the owner's own process."""
-        return self.holder is None or self.holder.activity.client is None
+    def is_stuck_with(self, activity: Activity) -> bool:
+        """Whether a call of it runs in this thread and waits for what an activity is in."""
+        return any(wanted.is_held_by(activity) for wanted in here.waits[self.level :])
 
     def runs_here(self) -> bool:
         """Whether a call of the object is under way further down this thread's own stack."""
@@ -174,33 +178,29 @@ class Section:
 
     def leave(self, client: Any, number: int) -> bool:
         """Undo the entering of this number; return False if none such is or waits."""
-        holder = self.holder
-        if holder is not None and holder.is_for(client, number):
-            holder.numbers.pop(number, None)
-            if not holder.numbers:
-                holder.gone = True
-                self.free(holder)
-            return True
-        for entry in list(self.line):
-            if entry.is_for(client, number):
-                self.withdraw(entry)
-                entry.tell()
+        for entry in (self.holder, *list(self.line)):
+            if entry is not None and entry.is_for(client, number):
+                if len(entry.numbers) == 1:
+                    self.withdraw(entry)
+                else:
+                    entry.numbers.pop(number, None)
                 return True
         return False
 
     def withdraw(self, entry: Entry) -> None:
         """Give up a place, in the section or in line."""
         entry.gone = True
-        if self.holder is entry:
-            self.free(entry)
-        elif not self.runs_here():
+        self._changes += 1
+        if not self.runs_here():
             attempt(self.right, self._tidy)
             self.settle()
 
     def _tidy(self) -> None:
         """Under the right: forget the places in line that were given up."""
-        for entry in [entry for entry in self.line if entry.gone]:
-            self.line.remove(entry)
+        for entry in list(self.line):
+            if entry.gone and entry is not self.holder:
+                self.line.remove(entry)
+                entry.tell()
 
     def run(self, call: Callable[[], T]) -> T:
         """Run a call of the object, for who is in the section or runs one already."""
@@ -210,14 +210,6 @@ class Section:
                 return call()
             finally:
                 self.level = outer
-
-    def free(self, holder: Entry) -> None:
-        """Let the next one in, if this one is the holder."""
-        if self.holder is holder:
-            holder.activity.sections.discard(self)
-            self.holder = None
-        self._changes += 1
-        self.settle()
 
     def settle(self) -> None:
         """Let in whoever is next, if nobody is in and nobody runs a call.
@@ -239,6 +231,7 @@ class Section:
             holder.tell()
             line.popleft()
         elif line and line[0].gone:
+            line[0].tell()
             line.popleft()
         elif holder is None:
             if not line:
@@ -258,7 +251,7 @@ class Section:
         try:
             if self._repair is not None:
                 self._repair()
-        except Exception as error:
+        except BaseException as error:  # as a method's, it does not end the loop
             _report(error, self._repair)
 
 
@@ -268,15 +261,24 @@ class Here(threading.local):
     Attributes:
         own: its own activity.
         served: the one whose call it serves just now, if that is in a section.
-        level: how many waits deep it serves: a call that it runs may wait at home, and what it
-            serves meanwhile, one level up, may not enter what that call is in.
+        waits: the sections that it waits for, one for each level. A call that it runs may wait at
+            home, and what it serves meanwhile, one level up, may not enter what that call is in.
     """
 
-    level = 0
     served: Activity | None = None
 
     def __init__(self) -> None:
         self.own = Activity(None, 0)
+        self.waits: list[Section] = []
+
+    def reset(self) -> None:
+        """In a forked child: what the thread served is its parent's."""
+        self.served, self.waits = None, []
+
+    @property
+    def level(self) -> int:
+        """How many waits deep it serves."""
+        return len(self.waits)
 
     @property
     def activity(self) -> Activity:
@@ -287,7 +289,7 @@ class Here(threading.local):
 here = Here()
 
 
-def _report(error: Exception, source: object) -> None:
+def _report(error: BaseException, source: object) -> None:
     """Tell of an error that nobody can be given, as Python does of one in a finalizer."""
     sys.unraisablehook(
         SimpleNamespace(

@@ -17,11 +17,11 @@ from threading import get_ident
 from time import monotonic
 from typing import Any, Final
 
+from . import _life
 from ._callers import MOST_UNSENT, Caller, Callers
 from ._dispatch import Dispatch
 from ._door import Door, Knock, Route, hello
 from ._objects import Client, Objects
-from ._sections import here
 from ._wire import CALL, FAREWELL, HELLO, LEAVE, header
 from .errors import ListenerClosed, ProtocolError
 from .transports.pipe import Pipe, Waiter
@@ -80,33 +80,41 @@ class Service:
             self._cut(self._in_hand)
         later = self.dispatch.later
         while later:
-            self._ready.append(later.popleft())
+            self._ready.append(later[0])
+            later.popleft()
         return self._turn(timeout)
 
     def guest_turn(self, timeout: float) -> int:
-        """As `turn`, for a thread that itself waits for a section: see `Dispatch.guest`.
+        """As `turn`, for a thread that itself waits for a section: see `Dispatch.guest`."""
+        if self._in_hand is not None:
+            self._cut(self._in_hand)
+        return self._turn_as_guest(timeout)
 
-        It may be in a call that it serves. The caller of that keeps its place until it is answered.
-        """
+    def nested_turn(self, timeout: float) -> int:
+        """As `guest_turn`, in a call that is served; its caller keeps its place meanwhile."""
         outer, self._in_hand = self._in_hand, None
-        guest, self.dispatch.guest = self.dispatch.guest, True
-        here.level += 1
-        if outer is not None:
-            outer.serving = outer.parked = True
-            self.callers.balance(outer)
+        if outer is None:  # a dead client's, in whose place nobody is
+            return self._turn_as_guest(timeout)
         try:
-            return self._turn(timeout)
+            outer.serving = outer.parked = True
+            self._balance(outer)
+            return self._turn_as_guest(timeout)
         except BaseException:
             if self._in_hand is not None:
                 self._cut(self._in_hand)
             raise
         finally:
-            here.level -= 1
-            self.dispatch.guest = guest
             self._in_hand = outer
-            if outer is not None:
-                outer.serving = outer.parked = False
-                self.callers.balance(outer)
+            outer.serving = outer.parked = False
+            self._balance(outer)
+
+    def _turn_as_guest(self, timeout: float) -> int:
+        guest = self.dispatch.guest
+        try:
+            self.dispatch.guest = True
+            return self._turn(timeout)
+        finally:
+            self.dispatch.guest = guest
 
     def _turn(self, timeout: float | None) -> int:
         if self._ready:
@@ -131,13 +139,16 @@ class Service:
                     callers.append(self.callers.writers[number])
             for caller in callers:
                 answered += self._attend(caller)
-            for _ in range(len(self._ready)):
-                answered += self._attend(self._ready.popleft())
+            for caller in list(self._ready):
+                answered += self._attend(caller)
+                # Only now, for an interrupt; and a turn inside a call may have done it already.
+                if caller in self._ready:
+                    self._ready.remove(caller)
             if self.dispatch.blocked:
                 self.dispatch.unblock()
         finally:
             self._thread = 0
-        if self._ready:
+        if self._ready or (self.dispatch.later and not self.dispatch.guest):
             self._door.wake()
         self._warm = answered > 0
         self.waited += woke - self._rested
@@ -166,12 +177,18 @@ class Service:
         if caller.ended:
             self.callers.drop(caller)
         elif caller.unsent or caller.writing or caller.parked or caller.paused:
-            try:
-                self.callers.balance(caller)
-            except OSError:  # a method closed its descriptors
-                self._cut(caller)
+            self._balance(caller)
         self._in_hand = None
         return answered
+
+    def _balance(self, caller: Caller) -> None:
+        if caller.pipe.closed:
+            return
+        try:
+            self.callers.balance(caller)
+        except OSError:  # a method closed its descriptors
+            caller.ended = True
+            self.callers.drop(caller)
 
     def _read(self, caller: Caller) -> bool:
         """Read once; return whether anything had come."""
@@ -247,38 +264,55 @@ class Service:
             return known
         client = Client(knock.life)
         if knock.life is not None:
-            self.callers.watch(knock.life.fileno(), partial(self._bury, knock.token, client))
+            self._watch_over(knock.token, client)
         self._objects.clients[knock.token] = client
         return client
+
+    def _watch_over(self, token: bytes, client: Client) -> None:
+        assert client.life is not None
+        self.callers.watch(client.life.fileno(), partial(self._bury, token, client))
 
     def _bury(self, token: bytes, client: Client) -> None:
         """Serve what a dead process still wrote, then give up all that was its.
 
         Of what a thread wrote that never left a section, nothing is served after its last leaving.
         """
-        for caller in list(client.channels):
-            while self._read(caller):
-                pass
-            caller.ended = True
-            if caller.activity.is_inside():
-                while caller.frames and caller.frames[-1][0] != LEAVE:
-                    caller.frames.pop()
-            if not caller.frames:
-                self.dispatch.give_up(caller)
-            self._attend(caller)
-        for activity in client.activities.values():
-            activity.die()
-        self._objects.forget(token)
-        if client.life is not None:
-            self.callers.unwatch(client.life.fileno())
-            client.life.close()
+        if client.dead:
+            return
+        if not _life.is_dead(client.life):
+            return  # an event of this turn was meant for whatever had the number before
+        assert client.life is not None
+        if client.dead:
+            return
+        if not _life.is_dead(client.life):
+            return  # an event of this turn was meant for whatever had the number before
+        # First, as what is served may wait, and a guest would meet it again and again.
+        self.callers.unwatch(client.life.fileno())
+        try:
+            for caller in list(client.channels):
+                while self._read(caller):
+                    pass
+                caller.ended = True
+                if caller.activity.is_inside():
+                    while caller.frames and caller.frames[-1][0] != LEAVE:
+                        caller.frames.pop()
+                if not caller.frames:
+                    self.dispatch.give_up(caller)
+                self._attend(caller)
+            for activity in client.activities.values():
+                activity.die()
+            self._objects.forget(token)
+        except BaseException:
+            self._watch_over(token, client)  # to do the rest with the next turn
+            raise
+        client.life.close()
 
     # -- ends -------------------------------------------------------------------------------------
 
     def _cut(self, caller: Caller) -> None:
         """Close a channel in the middle of whatever was done with it."""
         caller.frames.clear()
-        caller.serving = False
+        caller.ended, caller.serving = True, False
         self.dispatch.give_up(caller)
         self.callers.drop(caller)
         self._in_hand = None

@@ -71,6 +71,8 @@ class Host:
         self, process: BaseProcess, control: Connection, name: str, listener: bytes
     ) -> None:
         self.process = process
+        #: Of two threads that join it at once, one would not learn how it ended.
+        self._joining = threading.RLock()
         self._control = control
         self._name = name
         from multiprocessing.util import Finalize
@@ -93,7 +95,8 @@ class Host:
         """
         if os.getpid() != self._creator:
             return
-        _end(self.process, self._control, None)
+        with self._joining:
+            _end(self.process, self._control, None)
         self._at_exit.cancel()
         text = self._obituary()
         _life.obituaries[self._listener] = lambda: text  # and keep the process no longer
@@ -110,7 +113,8 @@ class Host:
         self.close()
 
     def _obituary(self) -> str:
-        self.process.join(_AT_EXIT)
+        with self._joining:
+            self.process.join(_AT_EXIT)
         return f"process {self.process.pid}, which held {self._name}, {_end_of(self.process)}"
 
 

@@ -43,7 +43,7 @@ class Turns:
         self.wake = wake
         self._service = service
         self._right: Any = threading.RLock()
-        self._is_guest = False  # that who serves, or did last
+        self._serving = False  # in earnest, not as a guest
         self._wished = 0.0  # when somebody wanted to serve in a guest's place
 
     def check_free(self) -> None:
@@ -54,20 +54,27 @@ class Turns:
         """
         if self._is_mine():
             raise RuntimeError("a method that this listener serves cannot serve it: return first")
-        if attempt(self._right, _nothing) is TAKEN and not self._is_guest:
+        if self._serving and attempt(self._right, _nothing) is TAKEN:
             raise RuntimeError("another thread serves this listener; one at a time can")
 
-    def take(self, serve: Callable[[Callable[[], None]], T]) -> T:
+    def take(
+        self, serve: Callable[[Callable[[], None]], T], deadline: float | None = None
+    ) -> T | None:
         """Call ``serve(check)`` with the right to serve, and return what it returns.
 
         Ctrl-C is put off while it runs, until it calls `check` or returns.
+
+        Args:
+            deadline: when to give up, and return None, if a guest is in the middle of a call.
 
         Raises:
             RuntimeError: as `check_free`.
             KeyboardInterrupt: Ctrl-C was pressed.
         """
         self.check_free()
-        while (done := attempt(self._right, partial(self._serve, serve, False))) is TAKEN:
+        while (done := attempt(self._right, partial(self._serve, serve))) is TAKEN:
+            if deadline is not None and monotonic() > deadline:
+                return None
             self._wished = monotonic()
             self.wake()
             wait_for(timeout=_PAUSE)
@@ -81,22 +88,29 @@ class Turns:
         """
         seconds = _LOOK_EVERY if seconds is None else min(seconds, _LOOK_EVERY)
 
-        def turn(check: object = None) -> None:
-            # The calls that are served are none of this thread's business: not in its context.
-            Context().run(self._service.guest_turn, seconds)
-
+        # The calls that are served are none of this thread's business: not in its context.
         if self._is_mine():
-            turn()
+            Context().run(self._service.nested_turn, seconds)
         elif monotonic() - self._wished < _GIVE_WAY or (
-            attempt(self._right, partial(self._serve, turn, True)) is TAKEN
+            attempt(self._right, partial(self._be_guest, seconds)) is TAKEN
         ):
             event.wait(seconds)
 
-    def _serve(self, serve: Callable[[Callable[[], None]], T], is_guest: bool) -> T:
-        self._is_guest = is_guest
+    def _serve(self, serve: Callable[[Callable[[], None]], T]) -> T:
+        self._serving = True
         try:
             with Deferred(self.wake, self._is_mine) as interrupt:
                 return serve(interrupt.check)
+        finally:
+            self._serving = False
+            if self.closing:
+                self._service.close()
+
+    def _be_guest(self, seconds: float) -> None:
+        try:
+            if not self._service.closed:
+                with Deferred(self.wake, self._is_mine):
+                    Context().run(self._service.guest_turn, seconds)
         finally:
             if self.closing:
                 self._service.close()

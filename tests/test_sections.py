@@ -227,15 +227,14 @@ def test_other_objects_of_the_listener_can_be_called_meanwhile() -> None:
 
 
 def nest(proxy: Any) -> int:
-    block = locked(proxy)
-    with block, locked(proxy) as again, block:
+    with locked(proxy), locked(proxy) as again, locked(again):
         again.add(1)
     proxy.add(1)
-    with block:
+    with locked(proxy):
         return proxy.add(1)  # type: ignore[no-any-return]
 
 
-def test_blocks_of_one_thread_nest_and_can_be_used_again(
+def test_blocks_of_one_thread_nest(
     served: tuple[Any, Listener[Any]],
 ) -> None:
     proxy, listener = served
@@ -286,6 +285,16 @@ def test_it_gives_the_proxy_and_takes_nothing_else(served: tuple[Any, Listener[A
         assert proxy is served[0]
     with pytest.raises(TypeError, match="a proxy is needed"):
         locked(Register())
+
+
+def test_a_block_is_entered_once(served: tuple[Any, Listener[Any]]) -> None:
+    proxy, listener = served
+    block = locked(proxy)
+    with block, pytest.raises(RuntimeError, match="make another"):
+        block.__enter__()
+    with pytest.raises(RuntimeError, match="make another"):
+        block.__enter__()
+    assert is_free(listener, proxy)
 
 
 # Deadlines ----------------------------------------------------------------------------------------
