@@ -214,12 +214,45 @@ def test_a_block_that_begins_within_a_frame_counts_from_the_next_one(
     with nothing(when=MIDDLE) as written, nothing(when=READING) as read:
         client.send(bytes([1]) * 1000)
         client.send(to_bytes(call(2)))
+        client.send(to_bytes(call(3)))
         SEND(owner, to_bytes(call(1, 1000, RESULT))[500:])
         assert receive(client, 1) == [call(1, 1000, RESULT)]
         SEND(owner, to_bytes(call(2, 9, RESULT)))
         assert receive(client, 1) == [call(2, 9, RESULT)]
-    assert (written.counted, read.counted) == (1, 1)
-    assert receive(owner, 2) == [call(1, 1000), call(2)]
+    assert (written.counted, read.counted) == (2, 1)
+    assert receive(owner, 3) == [call(1, 1000), call(2), call(3)]
+
+
+def test_what_was_unsent_when_the_block_began_does_not_count(
+    ends: tuple[Channel, Channel],
+) -> None:
+    client, owner = ends
+    looks_like_frames = header(CALL, 0) * 100_000
+    client.send(header(CALL, len(looks_like_frames), 1) + looks_like_frames)
+    assert client.unsent
+    arrived: list[Frame] = []
+    with disturbed(lambda: None, frame=9, when=MIDDLE) as block:
+        client.send(to_bytes(call(2)))
+        while client.unsent:
+            arrived += owner.receive() or []
+            client.flush()
+        assert block.counted == 0
+        client.send(to_bytes(call(3)))
+        assert block.counted == 1
+    arrived += receive(owner, 3 - len(arrived))
+    assert arrived == [(CALL, 1, 0, 0, looks_like_frames), call(2), call(3)]
+
+
+def test_after_the_block_several_frames_are_read_at_once_again(
+    ends: tuple[Channel, Channel],
+) -> None:
+    client, owner = ends
+    history = [call(ident, 10, RESULT) for ident in range(5)]
+    with disturbed(lambda: None, frame=9, when=READING):
+        SEND(owner, b"".join(map(to_bytes, history)))
+        assert receive(client, 5) == history
+    SEND(owner, b"".join(map(to_bytes, history)))
+    assert client.receive() == history
 
 
 def test_frames_of_all_threads_count_but_for_an_interrupt_those_of_the_main_one() -> None:

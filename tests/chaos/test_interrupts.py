@@ -90,8 +90,7 @@ def by_timeouts(seed: int, count: int = 1000) -> Tally:
         for _, size in zip(range(count), cycle(SIZES), strict=False):
             try:
                 with timeout(trial.usual(size)):
-                    while not trial.over:
-                        trial.attempt(size)
+                    trial.attempt_without_end(size)
             except CallTimeout:
                 trial.later(size)
         return trial.tally()
@@ -115,8 +114,7 @@ def by_ctrl_c(side: Side, seed: int, count: int = 1000) -> Tally:
         for _, size in zip(range(count), cycle(SIZES), strict=False):
             try:
                 os.write(writer, struct.pack("d", trial.usual(size)))
-                while not trial.over:
-                    trial.attempt(size)
+                trial.attempt_without_end(size)
                 select.select([], [], [])
             except KeyboardInterrupt:
                 trial.later(size)

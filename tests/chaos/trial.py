@@ -179,6 +179,14 @@ class Trial(Caller):
                 raise
             self._lose_by(error)
 
+    def attempt_without_end(self, size: int) -> None:
+        """Make such calls until one is interrupted.
+
+        It is no loop in a `try`: to Python 3.12 and 3.13 the jump of a `while` is outside of that.
+        """
+        while not self.over:
+            self.attempt(size)
+
     def later(self, size: int) -> None:
         """After an interrupt: the next calls, small and large, must get their own answers."""
         self.interrupted += 1
