@@ -346,6 +346,7 @@ def test_an_owner_is_killed_at_its_third_call(context: BaseContext, when: Moment
 
 def test_a_process_that_stops_itself_is_continued() -> None:
     account, host = spawn(Account, "ada")
+    reader, writer = os.pipe()
     with host:
 
         def client() -> None:
@@ -354,12 +355,16 @@ def test_a_process_that_stops_itself_is_continued() -> None:
             assert block.happened
             with pytest.raises(ChildProcessError):
                 os.waitpid(-1, 0)  # what stopped it is gone
+            os.read(reader, 1)
 
         pid = fork(client)
-        assert os.WIFSTOPPED(os.waitpid(pid, os.WUNTRACED)[1])
+        # Only of a process that had been stopped is it said that it was continued.
         assert os.WIFCONTINUED(os.waitpid(pid, os.WCONTINUED)[1])
+        os.write(writer, b"x")
         assert os.waitpid(pid, 0)[1] == 0
         assert account.balance == 3
+    os.close(reader)
+    os.close(writer)
 
 
 def test_who_stops_a_process_ends_with_it() -> None:
@@ -382,7 +387,7 @@ def test_who_stops_a_process_ends_with_it() -> None:
 
 
 def test_an_owner_is_stopped_in_the_middle_of_a_reply() -> None:
-    account, host = spawn(disturbing(stop(0.3), frame=1, when=MIDDLE), Account, "ada")
+    account, host = spawn(disturbing(stop(1), frame=1, when=MIDDLE), Account, "ada")
     with host:
         with pytest.raises(CallTimeout), timeout(0.02):
             account.deposit(5)
