@@ -1,0 +1,305 @@
+"""Peers that write whatever bytes they like: clients of an owner and of a manager, and an owner.
+
+Frames are made by the same code that honest peers use, and then spoiled.
+"""
+
+from __future__ import annotations
+
+import array
+import os
+import pickle
+import socket
+import struct
+import threading
+from collections.abc import Callable
+from multiprocessing.connection import Client
+from multiprocessing.managers import dispatch  # type: ignore[attr-defined]  # for subclasses
+from random import Random
+from time import monotonic
+from typing import Any, Protocol
+
+from pipeproxy import _life
+from pipeproxy._door import Door, Route, check_hello, hello, knock, knocker
+from pipeproxy._proxy import link_of, members_of
+from pipeproxy._references import rebuild
+from pipeproxy._wire import (
+    CALL,
+    FAILURE,
+    FROM_CLIENT,
+    FROM_OWNER,
+    HELLO,
+    LIMIT,
+    RESULT,
+    Decoder,
+    Frame,
+    header,
+)
+from pipeproxy.codecs import pickle as codec
+from pipeproxy.transports.pipe import Pipe, open_pair, wait_for
+from tests.support import PATIENCE
+
+#: What `Wild.read` returns where no reply came in time, and where the channel was cut.
+SILENCE, CUT = "silence", "cut"
+
+
+class Wild(Protocol):
+    """A client at the level of the wire."""
+
+    def frame(self, name: str, *args: Any) -> bytes:
+        """Return a whole call of a method."""
+
+    def largest(self) -> list[bytes]:
+        """Return the first bytes of the largest frames that can be announced."""
+
+    def write(self, data: bytes) -> int:
+        """Write until the other side takes no more now; return how many bytes it took."""
+
+    def write_all(self, data: bytes) -> bool:
+        """Write until the other side has taken it all; return False if it hung up."""
+
+    def read(self, seconds: float = PATIENCE) -> Any:
+        """Return the value or the exception that comes next, or SILENCE, or CUT."""
+
+    def close(self) -> None:
+        """Hang up."""
+
+
+Wilds = Callable[[Any], Wild]
+
+
+class _Wild:
+    """What both have in common."""
+
+    def write(self, data: bytes) -> int:
+        raise NotImplementedError
+
+    def _writer(self) -> int:
+        raise NotImplementedError
+
+    def write_all(self, data: bytes) -> bool:
+        until = monotonic() + PATIENCE
+        view = memoryview(data)
+        try:
+            while view:
+                taken = self.write(view)  # type: ignore[arg-type]
+                view = view[taken:]
+                if not taken and not wait_for((self._writer(), True), timeout=PATIENCE):
+                    raise TimeoutError
+                if monotonic() > until:
+                    raise TimeoutError
+        except ConnectionError:
+            return False
+        return True
+
+
+class WildClient(_Wild):
+    """A client of pipeproxy.
+
+    Args:
+        proxy: of what it calls.
+        lobby: the door to knock at in place of the address.
+    """
+
+    def __init__(self, proxy: Any, lobby: socket.socket | None = None) -> None:
+        link = link_of(proxy)
+        self._number, self._members = link.number, members_of(proxy)
+        self._ident = 0
+        self._decoder, self._frames = Decoder(FROM_OWNER), list[Frame]()
+        self.pipe, theirs = open_pair()
+        nonce = os.urandom(16)
+        end = lobby or knocker(link.route.address)
+        try:
+            until = monotonic() + PATIENCE
+            ends = [theirs.writer, theirs.reader]
+            while not knock(end, link.route, _life.token(), nonce, ends):
+                wait_for((end.fileno(), True), timeout=PATIENCE)
+                assert monotonic() < until, "the door stays full"
+        finally:
+            theirs.close()
+            if end is not lobby:
+                end.close()
+        frame = self._frame(PATIENCE)
+        assert type(frame) is tuple, f"no hello but {frame}"
+        assert frame[0] == HELLO
+        check_hello(link.route, nonce, frame[-1])
+
+    def frame(self, name: str, *args: Any) -> bytes:
+        self._ident += 1
+        payload = codec.encode_call(args, None)
+        number = self._members.numbers[name]
+        return header(CALL, len(payload), self._ident, self._number, number) + payload
+
+    def largest(self) -> list[bytes]:
+        rest = header(CALL, 0, 1, self._number, 3)[4:]
+        return [size.to_bytes(4, "little") + rest for size in (2**32 - 1, LIMIT + 1, LIMIT)]
+
+    def _writer(self) -> int:
+        return self.pipe.writer
+
+    def write(self, data: bytes) -> int:
+        return self.pipe.write(data) or 0
+
+    def _frame(self, seconds: float) -> Frame | str:
+        until = monotonic() + seconds
+        while not self._frames:
+            if not wait_for((self.pipe.reader, False), timeout=max(0.0, until - monotonic())):
+                return SILENCE
+            data = self.pipe.read(1 << 20)
+            if data == b"":
+                return CUT
+            self._frames += self._decoder.feed(data or b"")
+        return self._frames.pop(0)
+
+    def read(self, seconds: float = PATIENCE) -> Any:
+        frame = self._frame(seconds)
+        if isinstance(frame, str):
+            return frame
+        kind, *_, payload = frame
+        if kind == FAILURE:
+            return codec.decode_failure(payload)
+        assert kind == RESULT, kind
+        return codec.decode(payload)
+
+    def close(self) -> None:
+        self.pipe.close()
+
+
+class WildManagerClient(_Wild):
+    """A client of a manager's server."""
+
+    def __init__(self, proxy: Any) -> None:
+        token, key = proxy._token, proxy._authkey
+        self._id = token.id
+        self._connection = Client(token.address, authkey=key)
+        dispatch(self._connection, None, "accept_connection", ("wild",))
+        os.set_blocking(self._writer(), False)
+        self._came = bytearray()
+
+    def frame(self, name: str, *args: Any) -> bytes:
+        payload = pickle.dumps((self._id, name, args, {}))
+        return struct.pack("!i", len(payload)) + payload
+
+    def largest(self) -> list[bytes]:
+        sizes = (2**32 - 1, 2**31 - 1)
+        return [struct.pack("!iQ", -1, size) for size in sizes] + [struct.pack("!i", 2**31 - 1)]
+
+    def _writer(self) -> int:
+        return self._connection.fileno()
+
+    def write(self, data: bytes) -> int:
+        try:
+            return os.write(self._writer(), data)
+        except BlockingIOError:
+            return 0
+
+    def read(self, seconds: float = PATIENCE) -> Any:
+        until = monotonic() + seconds
+        while len(self._came) < 4 or len(self._came) < 4 + struct.unpack_from("!i", self._came)[0]:
+            if not wait_for((self._writer(), False), timeout=max(0.0, until - monotonic())):
+                return SILENCE
+            try:
+                data = os.read(self._writer(), 1 << 20)
+            except ConnectionError:
+                return CUT
+            if not data:
+                return CUT
+            self._came += data
+        end = 4 + struct.unpack_from("!i", self._came)[0]
+        kind, value = pickle.loads(self._came[4:end])
+        del self._came[:end]
+        return value if kind == "#RETURN" else RuntimeError(kind, value)
+
+    def close(self) -> None:
+        self._connection.close()
+
+
+# Wild words --------------------------------------------------------------------------------------
+
+
+def spoil(random: Random, frame: bytes, start: int = 0, end: int | None = None) -> bytes:
+    """Return what is no honest frame any more: cut short, with bits flipped, or mere noise.
+
+    Args:
+        start, end: bits are flipped between these bytes.
+    """
+    way = random.randrange(3)
+    if way == 0:
+        return frame[: random.randrange(len(frame))]
+    if way == 1:
+        spoiled = bytearray(frame)
+        for _ in range(random.choice((1, 1, 2, 8))):
+            spoiled[random.randrange(start, end or len(frame))] ^= 1 << random.randrange(8)
+        return bytes(spoiled)
+    return random.randbytes(random.randrange(1, 500))
+
+
+def wild_knock(random: Random, end: socket.socket, route: Route, things: list[int]) -> None:
+    """Send a door what is no knock: noise, a spoiled one, a good one with strange descriptors."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+    with ours, theirs:
+        assert knock(ours, route, random.randbytes(16), random.randbytes(16), [0] * 2)
+        words = theirs.recv(1000)
+    if random.random() < 0.5:
+        words = spoil(random, words)
+    given = random.choices(things, k=random.randrange(8))
+    rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", given))
+    while True:
+        try:
+            end.sendmsg([words], [rights] if given else [])
+        except BlockingIOError:
+            assert wait_for((end.fileno(), True), timeout=PATIENCE), "the door stays full"
+        else:
+            break
+
+
+class WildOwner:
+    """An owner that says hello, echoes the argument of one call, and hangs up.
+
+    Args:
+        like: a proxy; that of this owner is of the same class.
+        spoil: what goes over the frames that answer `WILD` calls.
+    """
+
+    #: How the argument of a call begins that is not answered honestly.
+    WILD = b"wild"
+
+    def __init__(self, like: Any, spoil: Callable[[bytes], bytes]) -> None:
+        identity, secret = os.urandom(16), os.urandom(16)
+        self._door = Door(identity, secret)
+        self._route = Route(identity, os.getpid(), self._door.address, secret, 0.0)
+        self._spoil = spoil
+        self._closed = False
+        self.proxy: Any = rebuild(tuple(self._route), 1, link_of(like).plain)
+        self._thread = threading.Thread(target=self._serve)
+        self._thread.start()
+
+    def _serve(self) -> None:
+        doors = [(number, False) for number in self._door.descriptors]
+        while not self._closed:
+            wait_for(*doors)
+            for found in self._door.read():
+                pipe = Pipe(found.reader, found.writer)
+                self._answer(pipe, hello(self._route.secret, found.nonce))
+                pipe.close()
+
+    def _answer(self, pipe: Pipe, proof: bytes) -> None:
+        pipe.write(header(HELLO, len(proof)) + proof)
+        decoder, frames = Decoder(FROM_CLIENT), list[Frame]()
+        while not frames:
+            wait_for((pipe.reader, False), timeout=PATIENCE)
+            data = pipe.read(1 << 16)
+            if not data:
+                return
+            frames = decoder.feed(data)
+        _, ident, _, _, payload = frames[0]
+        [value], _ = codec.decode_call(payload)
+        answer = codec.encode(value)
+        frame = header(RESULT, len(answer), ident) + answer
+        pipe.write(self._spoil(frame) if value.startswith(self.WILD) else frame)
+
+    def close(self) -> None:
+        """Let nobody in any more."""
+        self._closed = True
+        self._door.wake()
+        self._thread.join()
+        self._door.close()
