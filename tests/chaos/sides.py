@@ -7,17 +7,17 @@ from __future__ import annotations
 
 import mmap
 import multiprocessing
-import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from multiprocessing.connection import Connection
 from multiprocessing.managers import BaseManager
+from multiprocessing.util import get_temp_dir
 from random import Random
 from struct import Struct
 from time import monotonic
 from typing import Any
 
-from pipeproxy import share
+from pipeproxy import share, spawn, spawning
 from tests.children import Child, poll_until
 from tests.support import PATIENCE
 
@@ -34,16 +34,38 @@ def by_pipeproxy(make: Callable[[], Any]) -> Iterator[Any]:
 
 
 @contextmanager
-def by_manager(make: Callable[[], Any]) -> Iterator[Any]:
-    """Let the server process of a manager hold what `make` returns."""
+def by_spawn(make: Callable[[], Any]) -> Iterator[Any]:
+    """Let a process of its own hold what `make` returns, and kill it at the end."""
+    with spawning(multiprocessing.get_context("fork")):
+        proxy, host = spawn(make)
+    try:
+        yield proxy
+    finally:
+        host.process.kill()
+        host.close()
+
+
+@contextmanager
+def by_manager(make: Callable[[], Any], *, kill: bool = False) -> Iterator[Any]:
+    """Let the server process of a manager hold what `make` returns.
+
+    Args:
+        kill: it may be unable to end by itself.
+    """
 
     class Server(BaseManager):
         """The registry belongs to the class, so each has its own."""
 
     Server.register("make", make)
-    server = Server(ctx=multiprocessing.get_context("fork"))
+    get_temp_dir()  # now, so that a server that is killed leaves nothing behind
+    server: Any = Server(ctx=multiprocessing.get_context("fork"))
     with server:
-        yield server.make()  # type: ignore[attr-defined]  # it was registered above
+        try:
+            yield server.make()
+        finally:
+            if kill:
+                server._process.kill()
+                server._process.join()
 
 
 class Echo:
@@ -158,25 +180,3 @@ def _call_all_the_time(proxy: Any, made: mmap.mmap, until: Connection, seed: int
     except BaseException:
         until.send("it failed")
         raise
-
-
-class Paced:
-    """Work that is done in a thread, and may hang."""
-
-    def __init__(self, work: Callable[[], object]) -> None:
-        self._failures: list[BaseException] = []
-        self._thread = threading.Thread(target=self._run, args=(work,), daemon=True)
-        self._thread.start()
-
-    def _run(self, work: Callable[[], object]) -> None:
-        try:
-            work()
-        except BaseException as error:
-            self._failures.append(error)
-
-    def join(self, seconds: float = PATIENCE) -> str:
-        """Return what went wrong with it; nothing where all went well."""
-        self._thread.join(seconds)
-        if self._thread.is_alive():
-            return HUNG
-        return repr(self._failures[0]) if self._failures else ""

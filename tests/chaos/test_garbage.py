@@ -6,7 +6,6 @@ A bystander calls all the time in a process of its own; new clients must be let 
 from __future__ import annotations
 
 import os
-import select
 import socket
 import subprocess
 import tempfile
@@ -22,6 +21,7 @@ import pytest
 from pipeproxy import CallLost, CallTimeout, PipeProxyError, share, timeout
 from pipeproxy._proxy import link_of
 from pipeproxy._wire import HEADER_SIZE
+from pipeproxy.transports.pipe import make_poller
 from tests.support import PATIENCE, open_descriptors
 
 from .rows import Row, Tally
@@ -66,43 +66,41 @@ def tally(tried: int, lost: int, bystander: Bystander, note: str = "") -> Tally:
 def spoiled_calls(sharing: Sharing, wilds: Wilds, seed: int, rounds: int = 2000) -> Tally:
     """Clients send noise, and calls that were cut short or have bits flipped."""
     random, lost = Random(seed), 0
-    with sharing(Echo) as proxy:
-        with Bystander(proxy) as bystander:
-            for number in range(rounds):
-                with closing(wilds(proxy)) as wild:
-                    size = random.choice((0, 10, 300, 70_000))
-                    wild.write_all(spoil(random, wild.frame("echo", _FILLING * size)))
-                    if number % 2:
-                        wild.read(0.001)
-                if number % 20 == 0:
-                    lost += newcomer(wilds, proxy, number)
-            lost += newcomer(wilds, proxy, rounds)
+    with sharing(Echo) as proxy, Bystander(proxy) as bystander:
+        for number in range(rounds):
+            with closing(wilds(proxy)) as wild:
+                size = random.choice((0, 10, 300, 70_000))
+                wild.write_all(spoil(random, wild.frame("echo", _FILLING * size)))
+                if number % 2:
+                    wild.read(0.001)
+            if number % 20 == 0:
+                lost += newcomer(wilds, proxy, number)
+        lost += newcomer(wilds, proxy, rounds)
     return tally(rounds, lost, bystander)
 
 
 def half_calls(sharing: Sharing, wilds: Wilds, seed: int, clients: int = 100) -> Tally:
     """Clients send part of a call and are silent; some of them go on later, the others vanish."""
     random, lost = Random(seed), 0
-    with sharing(Echo) as proxy, ExitStack() as stack:
-        with Bystander(proxy) as bystander:
-            slow: list[tuple[Wild, bytes, bytes]] = []
-            for _ in range(clients):
-                wild = stack.enter_context(closing(wilds(proxy)))
-                token = random.randbytes(random.choice((1, 1000, 200_000)))
-                frame = wild.frame("echo", token)
-                cut = random.randrange(1, len(frame))
-                lost += not wild.write_all(frame[:cut])
-                slow.append((wild, frame[cut:], token))
-            bystander.go_on(200)
-            random.shuffle(slow)
-            for number, (wild, rest, token) in enumerate(slow):
-                if wild.read(0) != SILENCE:
-                    lost += 1
-                elif number % 3 == 0:
-                    wild.close()
-                else:
-                    lost += not wild.write_all(rest) or wild.read() != token
-            lost += newcomer(wilds, proxy, seed)
+    with sharing(Echo) as proxy, ExitStack() as stack, Bystander(proxy) as bystander:
+        slow: list[tuple[Wild, bytes, bytes]] = []
+        for _ in range(clients):
+            wild = stack.enter_context(closing(wilds(proxy)))
+            token = random.randbytes(random.choice((1, 1000, 200_000)))
+            frame = wild.frame("echo", token)
+            cut = random.randrange(1, len(frame))
+            lost += not wild.write_all(frame[:cut])
+            slow.append((wild, frame[cut:], token))
+        bystander.go_on(200)
+        random.shuffle(slow)
+        for number, (wild, rest, token) in enumerate(slow):
+            if wild.read(0) != SILENCE:
+                lost += 1
+            elif number % 3 == 0:
+                wild.close()
+            else:
+                lost += not wild.write_all(rest) or wild.read() != token
+        lost += newcomer(wilds, proxy, seed)
     return tally(clients, lost, bystander)
 
 
@@ -122,16 +120,15 @@ def memory(pid: int) -> int:
 def announced(sharing: Sharing, wilds: Wilds, seed: int, clients: int = 60) -> Tally:
     """Clients announce the largest frames that the header can hold, and send a little of them."""
     lost = 0
-    with sharing(Echo) as proxy, ExitStack() as stack:
-        with Bystander(proxy) as bystander:
-            before = memory(owner_of(proxy))
-            for number in range(clients):
-                wild = stack.enter_context(closing(wilds(proxy)))
-                heads = wild.largest()
-                wild.write_all(heads[number % len(heads)] + _FILLING * 5000)
-            bystander.go_on(200)
-            lost += newcomer(wilds, proxy, seed)
-            grown = memory(owner_of(proxy)) - before
+    with sharing(Echo) as proxy, ExitStack() as stack, Bystander(proxy) as bystander:
+        before = memory(owner_of(proxy))
+        for number in range(clients):
+            wild = stack.enter_context(closing(wilds(proxy)))
+            heads = wild.largest()
+            wild.write_all(heads[number % len(heads)] + _FILLING * 5000)
+        bystander.go_on(200)
+        lost += newcomer(wilds, proxy, seed)
+        grown = memory(owner_of(proxy)) - before
     note = f"the owner grew by {grown >> 20} MiB" if grown > _MOST_GROWTH else ""
     return tally(clients, lost + bool(note), bystander, note)
 
@@ -145,9 +142,10 @@ def strange_things() -> Iterator[list[int]]:
     with ExitStack() as stack:
         one, other = socket.socketpair()
         reader, writer = os.pipe()
-        poller = select.epoll() if hasattr(select, "epoll") else select.kqueue()
+        poller = make_poller()
         numbers = [os.open("/dev/null", os.O_RDWR), os.open("/", os.O_RDONLY), reader, writer]
-        stack.callback(lambda: [os.close(number) for number in numbers])
+        for number in numbers:
+            stack.callback(os.close, number)
         file = stack.enter_context(tempfile.TemporaryFile())
         for thing in (one, other, poller):
             stack.enter_context(closing(thing))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import threading
 from collections.abc import Callable
 from multiprocessing.connection import Connection as ManagersConnection
 from pickle import loads
@@ -59,7 +58,8 @@ class Stopping:
             made.read = lambda size: self.read(plain_read, size)
             made.write = lambda data: self.write(plain_write, data)
 
-        pipe.Pipe.__init__ = init  # type: ignore[method-assign]
+        pipes: Any = pipe.Pipe
+        pipes.__init__ = init
         managers: Any = ManagersConnection
         managers._send.__defaults__ = (lambda *args: self.write(os.write, *args),)
         managers._recv.__defaults__ = (lambda *args: self.read(os.read, *args),)
@@ -146,8 +146,11 @@ class Breaker:
         return len(self.forked)
 
 
+WRONG: Final = "another call's answer"
+
+
 def echo_many(proxy: Any, times: int, seed: int) -> str:
-    """Return how many calls were wrong, and what ended them, if anything did."""
+    """Call so often; return what ended that early, if anything did."""
     random = Random(seed)
     for _ in range(times):
         token = random.randbytes(8)
@@ -160,9 +163,6 @@ def echo_many(proxy: Any, times: int, seed: int) -> str:
     return ""
 
 
-WRONG: Final = "another call's answer"
-
-
 def break_it(proxy: Any, seed: int, count: int) -> str:
     """Let the object close descriptors in the middle of many calls."""
     said = echo_many(proxy, 20, seed)
@@ -173,18 +173,3 @@ def break_it(proxy: Any, seed: int, count: int) -> str:
     except Exception as error:
         return f"{type(error).__name__}: {error}"
     return echo_many(proxy, 20, seed)
-
-
-def in_threads(work: Callable[[int], object], count: int) -> None:
-    """Call ``work(number)`` in so many threads at once, and wait for all."""
-    together = threading.Barrier(count)
-
-    def begin(number: int) -> None:
-        together.wait()
-        work(number)
-
-    threads = [threading.Thread(target=begin, args=(number,)) for number in range(count)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
