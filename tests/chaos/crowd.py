@@ -54,6 +54,9 @@ class Forked:
         """Let a child work; one that hangs ends all the same."""
         self._pids.append(fork(lambda: self._work(work)))
 
+    def __len__(self) -> int:
+        return len(self._pids)
+
     def _work(self, work: Callable[[], bool]) -> None:
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
         signal.alarm(HANGING)
@@ -69,15 +72,17 @@ class Forked:
 # os.fork of a client -----------------------------------------------------------------------------
 
 
-def fork_in_traffic(proxy: Any, forks: int, seed: int) -> tuple[int, int]:
+def fork_in_traffic(proxy: Any, forks: int, seed: int) -> tuple[int, int, int]:
     """Fork in two threads while two others call all the time; everybody adds.
 
     Returns:
-        What all of them together have added, and how many of them got wrong answers.
+        What all of them together have added, how many of them got errors or answers that cannot be
+        theirs, and how often it was forked.
     """
     stop = threading.Event()
     added: list[int] = []
     wrong: list[int] = []
+    tried: list[int] = []
 
     def traffic() -> None:
         made = last = 0
@@ -106,7 +111,8 @@ def fork_in_traffic(proxy: Any, forks: int, seed: int) -> tuple[int, int]:
             wrong.append(1)
         failed = forked.failed()
         wrong.append(failed)
-        added.append(made + 5 * (forks - failed))
+        tried.append(len(forked))
+        added.append(made + 5 * (len(forked) - failed))
 
     threads = [threading.Thread(target=traffic, daemon=True) for _ in range(2)]
     forkers = [threading.Thread(target=forking, args=(n,), daemon=True) for n in range(2)]
@@ -117,7 +123,7 @@ def fork_in_traffic(proxy: Any, forks: int, seed: int) -> tuple[int, int]:
     stop.set()
     for thread in threads:
         thread.join()
-    return sum(added), sum(wrong)
+    return sum(added), sum(wrong), sum(tried)
 
 
 class Forking:

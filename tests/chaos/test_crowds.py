@@ -32,7 +32,7 @@ from .crowd import (
     fork_in_waiting,
 )
 from .rows import Row, Tally
-from .sides import Sharing, by_manager, by_pipeproxy, ends
+from .sides import HUNG, Sharing, by_manager, by_pipeproxy, ends
 
 pytestmark = pytest.mark.usefixtures("descriptors_kept")
 
@@ -42,11 +42,19 @@ METHODS = ("fork", "spawn", "forkserver")
 def totals(proxy: Any, expected: int, found: Iterable[Any], tried: int) -> Tally:
     """Compare the total with what was added; each of `found` must be True."""
     wrong = [said for said in found if said is not True]
-    note = f"a client: {wrong[0]}" if wrong else ""
+    note = described(wrong)
     total = proxy.get()
     if total != expected:
         note = f"{total:,} counted where {expected:,} were added"
     return Tally(tried, len(wrong) + (total != expected), note)
+
+
+def described(wrong: list[Any]) -> str:
+    """Say what clients said that should have said True."""
+    if HUNG in wrong:
+        return f"{wrong.count(HUNG)} hung"
+    texts = [said for said in wrong if isinstance(said, str)]
+    return f"a client: {texts[0]}" if texts else "wrong answers" if wrong else ""
 
 
 def together(tallies: Iterable[Tally]) -> Tally:
@@ -96,16 +104,15 @@ def forks_in_traffic(sharing: Sharing, seed: int, clients: int = 3, forks: int =
             for number in range(clients)
         ]
         found = ends(children)
-        wrong = [said for said in found if not isinstance(said, tuple)]
-        counts = [said for said in found if isinstance(said, tuple)]
-        lost = sum(count[1] for count in counts)
-        note = f"a client: {wrong[0]}" if wrong else ""
-        if not wrong:
-            expected = sum(count[0] for count in counts)
-            off = proxy.get() - expected
-            lost += off != 0
-            note = f"the total is off by {off:,}" if off else ""
-    return Tally(2 * clients * forks, lost + len(wrong), note)
+        total = proxy.get()
+    counts = [said for said in found if isinstance(said, tuple)]
+    failed = [said for said in found if not isinstance(said, tuple)]
+    added, wrong, tried = (sum(column) for column in zip((0, 0, 0), *counts, strict=True))
+    if failed or wrong:
+        note = described(failed) or f"errors and answers that went to others in {wrong} processes"
+    else:
+        note = f"the total is off by {total - added:,}" if total != added else ""
+    return Tally(tried, len(failed) + wrong + bool(note and not failed and not wrong), note)
 
 
 def forks_in_a_call(sharing: Sharing, seed: int, rounds: int = 10) -> Tally:
@@ -121,7 +128,7 @@ def forks_in_a_call(sharing: Sharing, seed: int, rounds: int = 10) -> Tally:
             children = [Child("fork", way[0], proxy, *way[1:]) for way in ways]
             found += ends(children, HANGING)
     wrong = [said for said in found if said is not True]
-    return Tally(len(found), len(wrong), str(wrong[0]) if wrong else "")
+    return Tally(len(found), len(wrong), described(wrong))
 
 
 def forks_of_the_owner(seed: int, forks: int = 100) -> Tally:

@@ -12,21 +12,27 @@ import socket
 import struct
 import threading
 from collections.abc import Callable
-from multiprocessing.connection import Client
-from multiprocessing.managers import dispatch  # type: ignore[attr-defined]  # for subclasses
+from multiprocessing.connection import Client, Connection, Listener
+from multiprocessing.managers import (  # type: ignore[attr-defined]  # not all are in the stubs
+    MakeProxyType,
+    Token,
+    dispatch,
+)
 from random import Random
 from time import monotonic
 from typing import Any, Protocol
 
-from pipeproxy import _life
+from pipeproxy import PipeProxyError, _life
 from pipeproxy._door import Door, Route, check_hello, hello, knock, knocker
 from pipeproxy._proxy import link_of, members_of
 from pipeproxy._references import rebuild
+from pipeproxy._spec import describe
 from pipeproxy._wire import (
     CALL,
     FAILURE,
     FROM_CLIENT,
     FROM_OWNER,
+    HEADER_SIZE,
     HELLO,
     LIMIT,
     RESULT,
@@ -37,6 +43,8 @@ from pipeproxy._wire import (
 from pipeproxy.codecs import pickle as codec
 from pipeproxy.transports.pipe import Pipe, open_pair, wait_for
 from tests.support import PATIENCE
+
+from .sides import Echo
 
 #: What `Wild.read` returns where no reply came in time, and where the channel was cut.
 SILENCE, CUT = "silence", "cut"
@@ -216,11 +224,11 @@ class WildManagerClient(_Wild):
 # Wild words --------------------------------------------------------------------------------------
 
 
-def spoil(random: Random, frame: bytes, start: int = 0, end: int | None = None) -> bytes:
+def spoil(random: Random, frame: bytes, end: int | None = None) -> bytes:
     """Return what is no honest frame any more: cut short, with bits flipped, or mere noise.
 
     Args:
-        start, end: bits are flipped between these bytes.
+        end: bits are flipped before this byte.
     """
     way = random.randrange(3)
     if way == 0:
@@ -228,7 +236,7 @@ def spoil(random: Random, frame: bytes, start: int = 0, end: int | None = None) 
     if way == 1:
         spoiled = bytearray(frame)
         for _ in range(random.choice((1, 1, 2, 8))):
-            spoiled[random.randrange(start, end or len(frame))] ^= 1 << random.randrange(8)
+            spoiled[random.randrange(end or len(frame))] ^= 1 << random.randrange(8)
         return bytes(spoiled)
     return random.randbytes(random.randrange(1, 500))
 
@@ -252,50 +260,58 @@ def wild_knock(random: Random, end: socket.socket, route: Route, things: list[in
             break
 
 
+#: How the argument of a call begins that a wild owner does not answer honestly.
+WILD = b"wild"
+
+
 class WildOwner:
-    """An owner that says hello, echoes the argument of one call, and hangs up.
+    """An owner that echoes; it answers `WILD` calls in its own way, and hangs up after that.
 
     Args:
-        like: a proxy; that of this owner is of the same class.
-        spoil: what goes over the frames that answer `WILD` calls.
+        spoil: what goes over such an answer, told how long the header of the frame is.
+
+    Attributes:
+        errors: what a client may be told of what is wrong with an answer.
     """
 
-    #: How the argument of a call begins that is not answered honestly.
-    WILD = b"wild"
+    errors: type[Exception] = PipeProxyError
 
-    def __init__(self, like: Any, spoil: Callable[[bytes], bytes]) -> None:
+    def __init__(self, spoil: Callable[[bytes, int], bytes]) -> None:
         identity, secret = os.urandom(16), os.urandom(16)
         self._door = Door(identity, secret)
         self._route = Route(identity, os.getpid(), self._door.address, secret, 0.0)
         self._spoil = spoil
         self._closed = False
-        self.proxy: Any = rebuild(tuple(self._route), 1, link_of(like).plain)
+        self.proxy: Any = rebuild(tuple(self._route), 1, describe(Echo).plain)
         self._thread = threading.Thread(target=self._serve)
         self._thread.start()
 
     def _serve(self) -> None:
-        doors = [(number, False) for number in self._door.descriptors]
+        self._doors = [(number, False) for number in self._door.descriptors]
         while not self._closed:
-            wait_for(*doors)
+            wait_for(*self._doors)
             for found in self._door.read():
                 pipe = Pipe(found.reader, found.writer)
-                self._answer(pipe, hello(self._route.secret, found.nonce))
+                proof = hello(self._route.secret, found.nonce)
+                pipe.write(header(HELLO, len(proof)) + proof)
+                self._answer(pipe)
                 pipe.close()
 
-    def _answer(self, pipe: Pipe, proof: bytes) -> None:
-        pipe.write(header(HELLO, len(proof)) + proof)
-        decoder, frames = Decoder(FROM_CLIENT), list[Frame]()
-        while not frames:
-            wait_for((pipe.reader, False), timeout=PATIENCE)
+    def _answer(self, pipe: Pipe) -> None:
+        """Answer the calls of one channel, up to its end or the first that is wild."""
+        decoder = Decoder(FROM_CLIENT)
+        while pipe.reader in wait_for((pipe.reader, False), *self._doors):
             data = pipe.read(1 << 16)
             if not data:
                 return
-            frames = decoder.feed(data)
-        _, ident, _, _, payload = frames[0]
-        [value], _ = codec.decode_call(payload)
-        answer = codec.encode(value)
-        frame = header(RESULT, len(answer), ident) + answer
-        pipe.write(self._spoil(frame) if value.startswith(self.WILD) else frame)
+            for _, ident, _, _, payload in decoder.feed(data):
+                [value], _ = codec.decode_call(payload)
+                answer = codec.encode(value)
+                frame = header(RESULT, len(answer), ident) + answer
+                if value.startswith(WILD):
+                    pipe.write(self._spoil(frame, HEADER_SIZE))
+                    return
+                pipe.write(frame)
 
     def close(self) -> None:
         """Let nobody in any more."""
@@ -303,3 +319,52 @@ class WildOwner:
         self._door.wake()
         self._thread.join()
         self._door.close()
+
+
+class WildServer:
+    """As `WildOwner`, for a proxy of multiprocessing's managers."""
+
+    errors: type[Exception] = Exception
+
+    def __init__(self, spoil: Callable[[bytes, int], bytes]) -> None:
+        self._listener = Listener(family="AF_UNIX", authkey=b"key")
+        self._spoil = spoil
+        kind: Any = MakeProxyType("EchoProxy", ("echo",))
+        token = Token("Echo", self._listener.address, "1")
+        self.proxy: Any = kind(token, "pickle", authkey=b"key", incref=False)
+        self._thread = threading.Thread(target=self._serve)
+        self._thread.start()
+
+    def _serve(self) -> None:
+        self._closed = False
+        while not self._closed:
+            with self._listener.accept() as connection:
+                try:
+                    _, name, *_ = connection.recv()
+                    self._closed = name == "shutdown"
+                    connection.send(("#RETURN", None))
+                    while not self._closed and self._answer(connection):
+                        pass
+                except (EOFError, ConnectionError):
+                    pass
+
+    def _answer(self, connection: Connection) -> bool:
+        """Answer a call; return whether it was no wild one."""
+        _, _, [value], _ = connection.recv()
+        answer = pickle.dumps(("#RETURN", value))
+        frame = struct.pack("!i", len(answer)) + answer
+        is_wild = value.startswith(WILD)
+        frame = self._spoil(frame, 4) if is_wild else frame
+        while frame:
+            frame = frame[os.write(connection.fileno(), frame) :]
+        return not is_wild
+
+    def close(self) -> None:
+        """Let nobody in any more."""
+        with Client(self._listener.address, authkey=b"key") as connection:
+            dispatch(connection, None, "shutdown")
+        self._thread.join()
+        self._listener.close()
+
+
+WildOwners = type[WildOwner] | type[WildServer]
