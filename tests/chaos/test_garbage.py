@@ -9,8 +9,8 @@ import os
 import socket
 import subprocess
 import tempfile
-import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
 from functools import partial
 from random import Random
@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from pipeproxy import CallLost, share, timeout
+from pipeproxy import CallLost, CallTimeout, share, timeout
 from pipeproxy._proxy import link_of
 from pipeproxy.transports.pipe import make_poller
 from tests.support import PATIENCE, open_descriptors
@@ -222,21 +222,16 @@ def spoiled_replies(made: WildOwners, seed: int, owners: int = 20, rounds: int =
     Their clients must get an error, or their own reply where that came through all the same, and
     with the next call their own reply.
     """
-    wrong: list[str] = []
-    threads = [
-        threading.Thread(target=answer_wildly, args=(made, seed + number, rounds, wrong))
-        for number in range(owners)
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with ThreadPoolExecutor(owners) as threads:
+        seeds = range(seed, seed + owners)
+        found = threads.map(partial(answer_wildly, made, rounds), seeds)
+        wrong = [said for said_by_one in found for said in said_by_one]
     return Tally(owners * rounds, len(wrong), wrong[0] if wrong else "")
 
 
-def answer_wildly(made: WildOwners, seed: int, rounds: int, wrong: list[str]) -> None:
-    """Be an owner and its only client, and tell which calls ended as none should."""
-    random = Random(seed)
+def answer_wildly(made: WildOwners, rounds: int, seed: int) -> list[str]:
+    """Be an owner and its only client; return which calls ended as none should."""
+    random, wrong = Random(seed), list[str]()
     with closing(made(partial(spoil, random))) as owner:
         for _ in range(rounds):
             size = random.choice((1, 300, 40_000))
@@ -252,6 +247,7 @@ def answer_wildly(made: WildOwners, seed: int, rounds: int, wrong: list[str]) ->
                 found = ask(owner.proxy, honest)
             if found != honest:
                 wrong.append(f"an honest answer: {found!r}")
+    return wrong
 
 
 ROWS = [
