@@ -241,9 +241,6 @@ def test_a_method_that_forks_answers_once_whatever_its_child_does() -> None:
 
 # Descriptors of the owner's that are closed behind its back -----------------------------------
 
-LOST_ENDS = "the client waits for ever for what cannot come any more"
-LOST_LOOP = "an error of one channel, or of the poller, ends the loop that serves all"
-
 
 def close_one(what: str) -> None:
     """Close a descriptor of an owner that serves in the background, between two calls."""
@@ -269,17 +266,14 @@ def end_of_call(proxy: Any) -> str:
         return type(error).__name__
 
 
-@pytest.mark.xfail(strict=True, reason=LOST_ENDS)
 def test_a_client_whose_calls_cannot_arrive_any_more_is_told() -> None:
     in_fork(lambda: close_one("reader"))
 
 
-@pytest.mark.xfail(strict=True, reason=LOST_LOOP)
 def test_a_client_whose_replies_cannot_leave_any_more_is_told_and_the_others_are_served() -> None:
     in_fork(lambda: close_one("writer"))
 
 
-@pytest.mark.xfail(strict=True, reason=LOST_LOOP)
 def test_a_loop_in_the_background_that_cannot_go_on_closes_its_listener() -> None:
     def owner() -> None:
         proxy, listener = share(Echo())
@@ -294,6 +288,5 @@ def test_a_loop_in_the_background_that_cannot_go_on_closes_its_listener() -> Non
     in_fork(owner)
 
 
-@pytest.mark.xfail(strict=False, reason=f"{LOST_ENDS}: if that one is hit")
 def test_a_method_that_closes_random_descriptors_lets_nobody_hang() -> None:
     assert closed_descriptors(by_spawn, 1, 8) == Tally(32, 0)

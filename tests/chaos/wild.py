@@ -12,6 +12,7 @@ import socket
 import struct
 import threading
 from collections.abc import Callable
+from itertools import count
 from multiprocessing.connection import Client, Connection, Listener
 from multiprocessing.managers import (  # type: ignore[attr-defined]  # not all are in the stubs
     MakeProxyType,
@@ -74,6 +75,9 @@ class Wild(Protocol):
 
 Wilds = Callable[[Any], Wild]
 
+#: Each wild client passes for one more thread of its process.
+_threads = count(1_000_000)
+
 
 class _Wild:
     """What both have in common."""
@@ -119,7 +123,8 @@ class WildClient(_Wild):
         try:
             until = monotonic() + PATIENCE
             ends = [theirs.writer, theirs.reader]
-            while not knock(end, link.route, _life.token(), nonce, ends):
+            who = _life.token(), next(_threads)
+            while not knock(end, link.route, who, nonce, ends):
                 wait_for((end.fileno(), True), timeout=PATIENCE)
                 assert monotonic() < until, "the door stays full"
         finally:
@@ -245,7 +250,8 @@ def wild_knock(random: Random, end: socket.socket, route: Route, things: list[in
     """Send a door what is no knock: noise, a spoiled one, a good one with strange descriptors."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
     with ours, theirs:
-        assert knock(ours, route, random.randbytes(16), random.randbytes(16), [0] * 2)
+        who = random.randbytes(16), random.randrange(1 << 32)
+        assert knock(ours, route, who, random.randbytes(16), [0] * 2)
         words = theirs.recv(1000)
     if random.random() < 0.5:
         words = spoil(random, words)
