@@ -71,8 +71,9 @@ def spoiled_calls(sharing: Sharing, wilds: Wilds, seed: int, rounds: int = 2000)
     with sharing(Echo) as proxy, Bystander(proxy) as bystander:
         for number in range(rounds):
             with closing(wilds(proxy)) as wild:
-                size = random.choice((0, 10, 300, 70_000))
-                wild.write_all(spoil(random, wild.frame("echo", _FILLING * size)))
+                sizes = (0, 10, 300, 70_000)
+                frames = [wild.frame("echo", _FILLING * size) for size in sizes] + wild.asides()
+                wild.write_all(spoil(random, random.choice(frames)))
                 if number % 2:
                     wild.read(0.001)
             if number % 20 == 0:

@@ -35,11 +35,14 @@ from pipeproxy._wire import (
     FROM_OWNER,
     HEADER_SIZE,
     HELLO,
+    LEAVE,
     LIMIT,
+    RELEASE,
     RESULT,
     Decoder,
     Frame,
     header,
+    pack_numbers,
 )
 from pipeproxy.codecs import pickle as codec
 from pipeproxy.transports.pipe import Pipe, open_pair, wait_for
@@ -56,6 +59,9 @@ class Wild(Protocol):
 
     def frame(self, name: str, *args: Any) -> bytes:
         """Return a whole call of a method."""
+
+    def asides(self) -> list[bytes]:
+        """Return whole frames that are no calls, and change nothing."""
 
     def largest(self) -> list[bytes]:
         """Return the first bytes of the largest frames that can be announced."""
@@ -142,6 +148,13 @@ class WildClient(_Wild):
         number = self._members.numbers[name]
         return header(CALL, len(payload), self._ident, self._number, number) + payload
 
+    def asides(self) -> list[bytes]:
+        numbers = pack_numbers([self._number, 0])  # two, as one could be flipped to an entering
+        return [
+            header(RELEASE, len(numbers)) + numbers,
+            header(LEAVE, 8, self._ident + 1, self._number) + numbers[8:],
+        ]
+
     def largest(self) -> list[bytes]:
         rest = header(CALL, 0, 1, self._number, 3)[4:]
         return [size.to_bytes(4, "little") + rest for size in (2**32 - 1, LIMIT + 1, LIMIT)]
@@ -191,6 +204,9 @@ class WildManagerClient(_Wild):
     def frame(self, name: str, *args: Any) -> bytes:
         payload = pickle.dumps((self._id, name, args, {}))
         return struct.pack("!i", len(payload)) + payload
+
+    def asides(self) -> list[bytes]:
+        return [self.frame("#GETVALUE")]
 
     def largest(self) -> list[bytes]:
         sizes = (2**32 - 1, 2**31 - 1)
