@@ -184,7 +184,7 @@ class WildClient(_Wild):
         if kind == FAILURE:
             return codec.decode_failure(payload)
         assert kind == RESULT, kind
-        return codec.decode(payload)
+        return codec.decode(payload) if payload else None
 
     def close(self) -> None:
         self.pipe.close()
