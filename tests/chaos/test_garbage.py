@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from pipeproxy import CallLost, CallTimeout, ListenerClosed, share, timeout
+from pipeproxy import CallLost, CallTimeout, ListenerClosed, ProtocolError, share, timeout
 from pipeproxy._proxy import link_of
 from pipeproxy.transports.pipe import make_poller
 from tests.support import PATIENCE, open_descriptors
@@ -26,6 +26,7 @@ from tests.support import PATIENCE, open_descriptors
 from .rows import Row, Tally
 from .sides import Bystander, Echo, Sharing, by_manager, by_pipeproxy
 from .wild import (
+    CUT,
     SILENCE,
     WILD,
     Wild,
@@ -301,3 +302,23 @@ def test_noise_at_the_doors_keeps_nobody_out_and_leaves_nothing_open() -> None:
 
 def test_spoiled_replies_are_told_and_the_next_call_is_answered() -> None:
     assert spoiled_replies(WildOwner, 1, owners=8, rounds=10) == Tally(80, 0)
+
+
+def test_a_frame_larger_than_any_may_be_cuts_its_channel_and_one_that_may_be_does_not() -> None:
+    with by_pipeproxy(Echo) as proxy:
+        for number in range(3):
+            with closing(WildClient(proxy)) as wild:
+                wild.write_all(wild.largest()[number])
+                if number < 2:
+                    assert wild.read() == CUT
+                else:
+                    assert wild.read(0.1) == SILENCE
+
+
+@pytest.mark.parametrize(("ident", "told"), [(0, CallLost), (2**64 - 1, ProtocolError)])
+def test_a_reply_to_another_call_is_never_taken(ident: int, told: type[Exception]) -> None:
+    def to_another(frame: bytes, _: int) -> bytes:
+        return frame[:4] + ident.to_bytes(8, "little") + frame[12:]
+
+    with closing(WildOwner(to_another)) as owner:
+        assert type(ask(owner.proxy, WILD)) is told
