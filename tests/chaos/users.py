@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 from collections.abc import Callable
 from multiprocessing.connection import Connection as ManagersConnection
 from pickle import loads
 from random import Random
 from typing import Any, Final
 
+from pipeproxy import timeout
 from pipeproxy.transports import pipe
-from tests.support import open_descriptors
+from tests.support import PATIENCE, open_descriptors
+
+from .sides import Echo
 
 # Stopping in the middle --------------------------------------------------------------------------
 
@@ -89,6 +93,32 @@ def echo_large(proxy: Any, size: int, times: int, seed: int) -> bool:
         if proxy.echo(data) != data:
             return False
     return True
+
+
+class Late(Echo):
+    """Answers one of its methods only once it may."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._may = threading.Event()
+
+    def late(self, size: int) -> bytes:
+        self._may.wait(PATIENCE)
+        return bytes(size)
+
+    def let(self) -> None:
+        """Let `late` answer, from now on."""
+        self._may.set()
+
+
+def give_up(proxy: Any, size: int) -> str:
+    """Return how a call ends whose answer is late."""
+    try:
+        with timeout(0.2):
+            proxy.late(size)
+    except Exception as error:
+        return type(error).__name__
+    return ""
 
 
 # Methods that nobody should write ----------------------------------------------------------------
