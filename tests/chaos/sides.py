@@ -71,19 +71,11 @@ def by_manager(make: Callable[[], Any], *, kill: bool = False) -> Iterator[Any]:
 class Echo:
     """Tells a caller's own answer from every other's."""
 
-    def __init__(self) -> None:
-        self.calls = 0
-
     def echo(self, value: Any) -> Any:
-        self.calls += 1
         return value
 
     def blob(self, size: int) -> bytes:
-        self.calls += 1
         return bytes(size)
-
-    def count(self) -> int:
-        return self.calls
 
 
 # Children ----------------------------------------------------------------------------------------

@@ -99,7 +99,6 @@ class Late(Echo):
     """Answers one of its methods only once it may."""
 
     def __init__(self) -> None:
-        super().__init__()
         self._may = threading.Event()
 
     def late(self, size: int) -> bytes:
