@@ -10,7 +10,8 @@ The rooms of this package, from the doors down; each imports only what stands be
     ends     _spawn > _listener > _stats, _home    share, serve; objects at home
              _turns > _service                     whose loop it is; wait, read, reply
              _dispatch > _callers                  look up, run or let wait; the channels
-    faces    _locked, _references > _proxy         several calls as one; references, spec → class
+    faces    _locked, _orphans > _references       several calls as one; to end with an owner
+             _references > _proxy                  references, spec → class
     memory   _streams > _calls, _objects           the client's calls, the owner's objects
              _sections                             the right to an object, and who waits for it
     motion   _lines > _channel                     each thread's own channel: frames both ways
@@ -51,6 +52,7 @@ from .errors import (
 if typing.TYPE_CHECKING:
     from ._listener import Listener, share
     from ._locked import locked
+    from ._orphans import end_with
     from ._spawn import Host, spawn, spawning
 
 __all__ = [
@@ -71,6 +73,7 @@ __all__ = [
     "RemoteError",
     "RemoteTraceback",
     "SpecError",
+    "end_with",
     "exposed",
     "hidden",
     "locked",
@@ -86,6 +89,7 @@ __all__ = [
 _LATER = {
     "Host": "_spawn",
     "Listener": "_listener",
+    "end_with": "_orphans",
     "locked": "_locked",
     "share": "_listener",
     "spawn": "_spawn",
