@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from multiprocessing.connection import Connection
 from multiprocessing.context import BaseContext
 from typing import Any
@@ -217,10 +218,16 @@ def test_a_listener_that_is_closed_ends_nobody(context: BaseContext) -> None:
         assert child.do(os.getpid).result() == child.process.pid
 
 
-def test_a_second_time_starts_no_second_thread(context: BaseContext) -> None:
+def test_a_second_time_starts_no_second_thread_and_a_forked_child_one_of_its_own(context: BaseContext) -> None:
     with Child("fork", own) as owner, Child(context) as child:
-        before, after = child.do(end_with_again, owner.result()).result()
+        proxy = owner.result()
+        before, after = child.do(end_with_again, proxy).result()
         assert after == before + 1
+        child.do(in_fork, partial(end_with_in_child, proxy)).result()
+
+
+def end_with_in_child(proxy: Any) -> None:
+    assert end_with_again(proxy) == (1, 2)
 
 
 def test_a_child_that_is_forked_later_does_not_end_unless_it_says_so_itself() -> None:
