@@ -218,7 +218,9 @@ def test_a_listener_that_is_closed_ends_nobody(context: BaseContext) -> None:
         assert child.do(os.getpid).result() == child.process.pid
 
 
-def test_a_second_time_starts_no_second_thread_and_a_forked_child_one_of_its_own(context: BaseContext) -> None:
+def test_a_second_time_starts_no_second_thread_and_a_forked_child_one_of_its_own(
+    context: BaseContext,
+) -> None:
     with Child("fork", own) as owner, Child(context) as child:
         proxy = owner.result()
         before, after = child.do(end_with_again, proxy).result()
