@@ -252,8 +252,8 @@ def kill_owner(
                 again.release()
             ends: list[End] = []
             while len(ends) < len(kinds) and here.poll(max(0.0, killed + limit - monotonic())):
-                called, told, kind, *what, used = here.recv()
-                ends.append(End(kind, *what, told - max(called, killed), used))
+                called, told, kind, error, text, used = here.recv()
+                ends.append(End(kind, error, text, told - max(called, killed), used))
             return ends
         finally:
             kill(left)
