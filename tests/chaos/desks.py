@@ -133,6 +133,16 @@ def kill(pids: Iterable[int]) -> None:
             os.kill(pid, signal.SIGKILL)
 
 
+def reached(state: Callable[[], bool], seconds: float) -> bool:
+    """Look again and again for a state; return False if it is not reached in time."""
+    end = monotonic() + seconds
+    while not state():
+        if monotonic() > end:
+            return False
+        time.sleep(0.002)
+    return True
+
+
 # The two sides -----------------------------------------------------------------------------------
 
 #: Starts an owner by a context, and gives a proxy of its desk and its process.
@@ -144,9 +154,13 @@ def by_pipeproxy(context: Any) -> Iterator[tuple[Any, BaseProcess]]:
     """Let a process of `spawn` hold a desk."""
     with spawning(context):
         desk, host = spawn(Desk)
-    with host:
+    try:
         yield desk, host.process
+    except BaseException:
         host.process.kill()
+        raise
+    finally:
+        host.close()
 
 
 class DeskManager(BaseManager):
@@ -164,9 +178,11 @@ def by_manager(context: Any) -> Iterator[tuple[Any, BaseProcess]]:
     process = manager._process
     try:
         yield manager.Desk(), process
-    finally:
+    except BaseException:
         process.kill()
-        process.join()
+        raise
+    finally:
+        manager.shutdown()
 
 
 # The death of an owner ---------------------------------------------------------------------------
