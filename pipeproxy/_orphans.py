@@ -11,7 +11,7 @@ import signal
 import threading
 from typing import Final
 
-from . import _life
+from . import _deadline, _life
 from ._descriptors import Descriptor
 from ._proxy import link_of
 from ._references import owner_at
@@ -70,7 +70,7 @@ def end_with(proxy: object, /) -> None:
     # its door and life descriptor, or the owner answers after a descriptor was made from its pid.
     lines = owner_at(link.route)._lines
     if lines._lobby is None and not lines._introduced:
-        lines.mine()
+        lines.mine(_deadline.current())
     life = lines._life
     if _life.is_dead(life):
         raise lines.died()
