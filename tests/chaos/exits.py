@@ -13,7 +13,7 @@ from multiprocessing.connection import Connection
 from time import monotonic, sleep
 from typing import Any
 
-from pipeproxy import Listener, PipeProxyError, share, spawn, spawning
+from pipeproxy import PipeProxyError, share, spawn, spawning
 from tests.support import PATIENCE
 
 from .desks import Desk
@@ -55,18 +55,18 @@ def _visit(desk: Any, name: str, stays: bool, tells: Connection, go: Any, leave:
 def with_clients(method: str, name: str, stays: str) -> None:
     """End a program whose children call it; they leave meanwhile, or call to the end."""
     context: Any = multiprocessing.get_context(method)
-    desk = own()
+    desk, listener = share(Desk())
     here, there = context.Pipe(duplex=False)
     go, leave = context.Semaphore(0), context.Semaphore(0)
     for _ in range(2):
         args = (desk, name, stays == "stay", there, go, leave)
         context.Process(target=_visit, args=args).start()
+    _kept.append((listener, listener.background()))  # now: no fork beside a thread is warned of
     for _ in range(2):
         assert here.poll(PATIENCE)
         here.recv()
     for _ in range(2):
         go.release()
-    listener: Listener[Any] = _kept[0][1]
     while not listener.stats().calls.get(f"Desk.{name}"):
         sleep(0.001)
     for _ in range(2):
