@@ -15,6 +15,10 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 
+#: Seconds that a trial may take to end when it has said what came of it.
+_LEAVE = 10.0
+
+
 @dataclass(frozen=True)
 class Tally:
     """What came of a row.
@@ -62,6 +66,7 @@ def run(trial: Callable[[int], Tally], seed: int, seconds: float) -> Tally:
         if not here.poll(seconds):
             return Tally(0, 1, f"hung: killed after {seconds:.0f} s")
         said: Any = here.recv()
+        process.join(_LEAVE)  # in peace, lest multiprocessing's own files stay
     except EOFError:
         process.join()
         return Tally(0, 1, f"its process ended with {process.exitcode}")

@@ -305,7 +305,6 @@ def test_a_crash_is_told_by_name_and_a_refusal_as_itself() -> None:
     assert crashes(1, by_pipeproxy, refuse_in_spawn, rounds=2) == Tally(10, 0)
 
 
-@pytest.mark.xfail(strict=False, reason="threads that wait for one process get no code at times")
 @pytest.mark.parametrize("crash", CRASHES)
 def test_pending_calls_of_the_creators_threads_are_told_how_it_crashed(crash: str) -> None:
     from concurrent.futures import ThreadPoolExecutor
