@@ -49,6 +49,7 @@ class Owner:
         life: the inherited life descriptor, in a forked child.
 
     Attributes:
+        lines: the channels to it.
         dropped: numbers of objects that this process needs no more; they ride with the next call,
             so that a finalizer can give an object back without any input or output.
     """
@@ -60,7 +61,7 @@ class Owner:
         self.dropped: deque[int] = deque()
         #: What it is inside of: objects and blocks, by the numbers of the enterings.
         self._inside: dict[int, tuple[int, Block]] = {}
-        self._lines = Lines(route, lobby, life)
+        self.lines = Lines(route, lobby, life)
         self._refer = refer
         _life.at_fork(self)
 
@@ -149,7 +150,7 @@ class Owner:
         self._inside[entering] = number, _over
         payload = pack_numbers([entering])
         try:
-            self._lines.post(LEAVE, number, payload)
+            self.lines.post(LEAVE, number, payload)
         except (OwnerDied, ListenerClosed):
             self._inside.pop(entering, None)
 
@@ -164,7 +165,7 @@ class Owner:
         self, what: int, number: int, member: int, payload: bytes, deadline: float | None
     ) -> tuple[int, bytes | memoryview]:
         """Send a frame on this thread's line and return the kind and the payload of its reply."""
-        line = self._lines.mine(deadline)
+        line = self.lines.mine(deadline)
         line.busy = True
         try:
             ident = line.ident = line.ident + 1
@@ -191,19 +192,19 @@ class Owner:
             line.send(payload)
         while True:
             if line.unsent:
-                self._lines.wait_to_write(line, deadline)
+                self.lines.wait_to_write(line, deadline)
             elif not line.wait(None if deadline is None else _deadline.left(deadline)):
                 raise _deadline.passed()
             try:
                 frames = line.receive()
             except EOFError:
-                raise self._lines.hung_up() from None
+                raise self.lines.hung_up() from None
             if frames:
                 reply = self._own_reply(line, frames)
                 if reply is not None:
                     return reply
             else:
-                self._lines.check(line)
+                self.lines.check(line)
 
     def _own_reply(self, line: Line, frames: list[Frame]) -> tuple[int, bytes | memoryview] | None:
         """Return the latest call's reply, if it is among these frames; drop all earlier ones."""
@@ -211,11 +212,11 @@ class Owner:
         for kind, of, _, _, answer in frames:
             if of == ident:
                 if frames[-1][0] == FAREWELL:
-                    self._lines.leave(line)
+                    self.lines.leave(line)
                 return kind, answer
             if kind == FAREWELL:
-                self._lines.leave(line)
-                raise self._lines.closed()
+                self.lines.leave(line)
+                raise self.lines.closed()
             if of > ident:
                 raise ProtocolError(f"a reply came to call {of}, which was never made")
         return None

@@ -15,7 +15,7 @@ from typing import Any, Final
 from ._callers import Caller
 from ._members import name_of
 from ._objects import Client, Objects, Shared
-from ._sections import Entry, Section, here
+from ._sections import Entry, Section, here, stuck
 from ._streams import MEMBERS, Source
 from ._wire import (
     ENTER,
@@ -28,7 +28,7 @@ from ._wire import (
     unpack_numbers,
 )
 from .codecs import pickle as codec
-from .errors import CodecError, Released, RemoteError, stuck
+from .errors import CodecError, Released, RemoteError
 
 #: The kind and the payload of a reply.
 Reply = tuple[int, bytes]

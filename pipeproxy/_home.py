@@ -24,11 +24,11 @@ from ._members import Members
 from ._objects import Objects, Shared
 from ._proxy import Proxy, link_of, make_proxy, proxy_class, remember_class
 from ._references import Link, arrive, homes, open_stream, refer
-from ._sections import Entry, Section, here
+from ._sections import Entry, Section, here, stuck
 from ._streams import Source
 from ._turns import Turns
 from .codecs.pickle import ATOMS
-from .errors import ListenerClosed, SpecError, stuck
+from .errors import ListenerClosed, SpecError
 
 
 class Home:

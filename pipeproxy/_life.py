@@ -97,6 +97,17 @@ def is_dead(life: Descriptor | None) -> bool:
     return bool(poller.poll(0))
 
 
+def exists(pid: int) -> bool:
+    """Whether there is a process of this pid, if only a dead one that nobody has waited for."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
 def obituary(listener: bytes, pid: int) -> str:
     """Return what became of the process of a listener, as much as is known here."""
     tell = obituaries.get(listener)

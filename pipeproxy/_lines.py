@@ -142,6 +142,20 @@ class Lines:
             line.send(header(kind, len(payload), 1, number) + payload)
             line.close()
 
+    def proven_life(self) -> Descriptor | None:
+        """Return the owner's life descriptor; it is certain to be the owner's, pids are not.
+
+        It was inherited from the owner, or made from its pid before it answered.
+
+        Raises:
+            OwnerDied, ListenerClosed, CallLost, CallTimeout: the owner is dead or does not answer.
+        """
+        if self._lobby is None and not self._introduced:
+            self.mine(_deadline.current())
+        if _life.is_dead(self._life):
+            raise self.died()
+        return self._life
+
     # -- waiting ----------------------------------------------------------------------------------
 
     def wait_to_write(self, line: Line, deadline: float | None) -> None:
@@ -291,7 +305,7 @@ class Lines:
     def _is_dead_soon(self) -> bool:
         """Whether the owner is dead; its pipes are closed a moment before that can be seen."""
         if self._life is None:
-            return not _exists(self.route.pid)
+            return not _life.exists(self.route.pid)
         return bool(wait_for((self._life.fileno(), False), timeout=_DYING))
 
 
@@ -304,16 +318,6 @@ def _check_hello(route: Route, nonce: bytes, frame: Frame) -> None:
 
 def _earliest(*moments: float | None) -> float | None:
     return min((moment for moment in moments if moment is not None), default=None)
-
-
-def _exists(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
 
 
 def _complain(pid: int) -> None:

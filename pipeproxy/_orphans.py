@@ -11,7 +11,7 @@ import signal
 import threading
 from typing import Final
 
-from . import _deadline, _life
+from . import _life
 from ._descriptors import Descriptor
 from ._proxy import link_of
 from ._references import owner_at
@@ -66,14 +66,7 @@ def end_with(proxy: object, /) -> None:
             f"{proxy!r} stands for an object of this process itself: end_with() is for the other "
             f"processes, which are to end when this one does"
         )
-    # A pid may be another process's by now. So either this process was forked from the owner, with
-    # its door and life descriptor, or the owner answers after a descriptor was made from its pid.
-    lines = owner_at(link.route)._lines
-    if lines._lobby is None and not lines._introduced:
-        lines.mine(_deadline.current())
-    life = lines._life
-    if _life.is_dead(life):
-        raise lines.died()
+    life = owner_at(link.route).lines.proven_life()
     with _watched.lock:
         if link.route.listener not in _watched.listeners:
             wait = (life, link.route.pid)
@@ -85,17 +78,9 @@ def _end(life: Descriptor | None, pid: int) -> None:
     if life is not None:
         wait_for((life.fileno(), False))
     else:
-        while _exists(pid):
+        while _life.exists(pid):
             wait_for(timeout=_LOOK)
     # To the main thread, as what waits there is to be interrupted, and handlers run there.
     main = threading.main_thread().ident
     assert main is not None
     signal.pthread_kill(main, signal.SIGTERM)
-
-
-def _exists(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except OSError:
-        return False
-    return True

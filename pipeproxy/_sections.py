@@ -19,6 +19,8 @@ from functools import partial
 from types import SimpleNamespace
 from typing import Any, Final, TypeVar, cast
 
+from .errors import DeadlockError
+
 T = TypeVar("T")
 
 #: What `attempt` returns when somebody else has the right.
@@ -287,6 +289,14 @@ class Here(threading.local):
 
 
 here = Here()
+
+
+def stuck() -> DeadlockError:
+    """Return the error of a call that would wait for one that waits for it."""
+    return DeadlockError(
+        "this call needs an object that is busy with a call which itself waits, in the owner, for "
+        "what this one is in"
+    )
 
 
 def _report(error: BaseException, source: object) -> None:

@@ -75,14 +75,6 @@ class DeadlockError(PipeProxyError):
     """Calls wait for one another in a circle, and this one was chosen to break it."""
 
 
-def stuck() -> DeadlockError:
-    """Return the error of a call that would wait for one that waits for it."""
-    return DeadlockError(
-        "this call needs an object that is busy with a call which itself waits, in the owner, for "
-        "what this one is in"
-    )
-
-
 class OwnerDied(PipeProxyError, ConnectionError):
     """The process that held the object is gone, and the object with it."""
 

@@ -293,7 +293,7 @@ def interrupted_first_calls(proxy: Any) -> int:
     """The same where every call is the first one of its thread's channel, or nearly."""
     from pipeproxy._proxy import link_of
 
-    lines = link_of(proxy).call.func.__self__._lines
+    lines = link_of(proxy).call.func.__self__.lines
     raised = 0
 
     def call() -> None:

@@ -14,7 +14,6 @@ from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from typing import Any
 
-
 #: Seconds that a trial may take to end when it has said what came of it.
 _LEAVE = 10.0
 

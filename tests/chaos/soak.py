@@ -163,7 +163,7 @@ def write_garbage(desk: Any, random: Random) -> None:
 
 
 def _pipe_of(desk: Any) -> Any:
-    return owner_at(link_of(desk).route)._lines.mine(None).pipe
+    return owner_at(link_of(desk).route).lines.mine(None).pipe
 
 
 def leave_streams(desk: Any, random: Random) -> None:

@@ -11,12 +11,13 @@ from contextlib import ExitStack
 from multiprocessing import Manager, get_context
 from multiprocessing.connection import Connection
 from random import Random
+from threading import Thread
 from time import monotonic
 from typing import Any
 
 import pytest
 
-from pipeproxy import Listener, PipeProxyError, locked, share
+from pipeproxy import CallTimeout, Listener, PipeProxyError, locked, share, timeout
 from tests.children import Child, poll_until
 from tests.support import PATIENCE, Interrupted, interrupt
 
@@ -272,7 +273,98 @@ def change_in_spite(proxy: Any) -> None:
                 return
 
 
+# All at once --------------------------------------------------------------------------------------
+
+
+class Guarded:
+    """It counts who finds somebody else inside."""
+
+    def __init__(self) -> None:
+        self.inside = self.found = self.blocks = 0
+
+    def begin(self) -> None:
+        self.found += self.inside != 0
+        self.inside += 1
+        self.blocks += 1
+
+    def end(self) -> None:
+        self.inside -= 1
+
+    def look(self) -> None:
+        self.found += self.inside != 0
+
+    def __pipeproxy_abandoned__(self) -> None:
+        self.inside = 0
+
+
+def use(proxy: Any, random: Random, until: float) -> None:
+    """Enter, give up to enter, and call."""
+    while monotonic() < until:
+        chance = random.random()
+        block = ExitStack()
+        try:
+            if chance < 0.5:
+                block.enter_context(locked(proxy))
+            elif chance < 0.7:
+                with timeout(random.uniform(1e-5, 1e-2)):
+                    block.enter_context(locked(proxy))
+            else:
+                proxy.look()
+                continue
+        except CallTimeout:
+            continue
+        with block:
+            proxy.begin()
+            proxy.end()
+
+
+def use_in_threads(proxy: Any, seed: int, until: float) -> None:
+    threads = [Thread(target=use, args=(proxy, Random(seed + n), until)) for n in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+def mixed_crowd(seed: int, seconds: int = 20) -> Tally:
+    """Threads of three clients, which are killed at random, and of the owner's own process."""
+    random = Random(seed)
+    guarded = Guarded()
+    proxy, listener = share(guarded)
+    until = monotonic() + seconds
+    with listener:
+
+        def start() -> Any:
+            child = FORK.Process(target=use_in_threads, args=(proxy, random.random(), until))
+            child.start()
+            return child
+
+        children = [start() for _ in range(3)]
+        home = [Thread(target=use, args=(proxy, Random(seed + n), until)) for n in range(3)]
+        for thread in home:
+            thread.start()
+        while (left := until - monotonic()) > 0:
+            pause = monotonic() + min(left, random.uniform(0.05, 0.2))
+            listener.serve(until=lambda pause=pause: monotonic() > pause)
+            place = random.randrange(3)
+            children[place].kill()
+            children[place].join()
+            children[place] = start()
+        listener.serve(until=children)
+        for thread in home:
+            thread.join(PATIENCE)
+        hung = sum(thread.is_alive() for thread in home)
+        held = line_of(listener, proxy) + guarded.inside
+    return Tally(guarded.blocks, guarded.found + hung + held)
+
+
 ROWS = [
+    Row(
+        "sections of threads of owner and clients, some given up, some clients killed",
+        mixed_crowd,
+        "its lock stays held after the first one that dies inside",
+        120,
+    ),
     Row(
         "holder of a section killed, its children live on",
         killed_holders,
@@ -281,7 +373,7 @@ ROWS = [
     Row(
         "clients killed at random moments in and around sections",
         random_deaths,
-        "the lock stays held after the first one that dies inside",
+        "its lock stays held after the first one that dies inside",
         120,
     ),
     Row(
@@ -301,7 +393,13 @@ ROWS = [
 
 @pytest.mark.parametrize(
     ("trial", "times"),
-    [(killed_holders, 8), (random_deaths, 30), (interrupted_clients, 200), (interrupted_owner, 50)],
+    [
+        (killed_holders, 8),
+        (random_deaths, 30),
+        (interrupted_clients, 200),
+        (interrupted_owner, 50),
+        (mixed_crowd, 2),
+    ],
 )
 def test_no_section_outlives_its_holder(trial: Callable[[int, int], Tally], times: int) -> None:
     tally = run(lambda seed: trial(seed, times), 1, PATIENCE)
