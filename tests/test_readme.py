@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from .chaos.__main__ import all_rows
+
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text("utf-8")
 
@@ -59,3 +61,8 @@ def test_the_quickstart_ends_as_the_readme_shows(method: str, tmp_path: Path) ->
 def test_ci_runs_the_two_commands_that_the_readme_begins_with() -> None:
     assert readme_command(1).strip().endswith("python examples/quickstart.py")
     assert readme_command(2).strip().endswith("python -m pytest")
+
+
+def test_the_table_of_promises_has_every_row_and_no_other() -> None:
+    shown = re.findall(r"^\| (?!tried|---)(.*?) \|.*\| .* \|$", README, flags=re.MULTILINE)
+    assert shown == [row.title for row in all_rows()]
