@@ -59,6 +59,7 @@ def test_descriptors_are_taken_over_in_order_and_as_what_they_are_for() -> None:
 
 
 def test_pipes_are_made_only_as_they_are_asked_for() -> None:
+    gc.collect()  # what an earlier test left is not counted
     before = open_descriptors()
     numbers = iter(pipes(2))
     assert open_descriptors() == before
@@ -196,6 +197,7 @@ def test_no_descriptor_is_lost_and_no_exception_swallowed_by_an_interrupt(
     action: Callable[[], None],
 ) -> None:
     def interrupted() -> None:
+        gc.collect()  # what an earlier test left is not counted
         before = open_descriptors()
         assert interrupt(action, rounds=1500) > 50
         assert not opened_since(before)

@@ -391,6 +391,7 @@ def test_it_is_closed_by_a_signal_handler_in_a_busy_loop() -> None:
 
 
 def test_one_that_is_dropped_closes_itself() -> None:
+    gc.collect()  # what an earlier test left is not counted
     before = open_descriptors()
     proxy, listener = share(Counter())
     with Child("fork", add, proxy) as child:
@@ -497,6 +498,7 @@ class Misspelt:
     ids=["module", "class", "misspelt", "empty", "closed"],
 )
 def test_what_cannot_be_shared_says_why(make: Callable[[], Any], words: str) -> None:
+    gc.collect()  # what an earlier test left is not counted
     before = open_descriptors()
     with pytest.raises(SpecError, match=words):
         share(make())
