@@ -30,7 +30,7 @@ if sys.platform == "win32":
     )
 
 from ._deadline import timeout
-from ._marks import exposed, hidden, proxied, readonly
+from ._marks import blocking, by_reference, exposed, hidden, proxied, readonly
 from .errors import (
     CallLost,
     CallTimeout,
@@ -73,6 +73,8 @@ __all__ = [
     "RemoteError",
     "RemoteTraceback",
     "SpecError",
+    "blocking",
+    "by_reference",
     "end_with",
     "exposed",
     "hidden",

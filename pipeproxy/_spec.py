@@ -13,7 +13,7 @@ from typing import Any
 
 import attrs
 
-from ._marks import options_of
+from ._marks import Dispatch, HomeCalls, options_of
 from ._members import FORWARDED, Plain, is_special
 from ._survey import Survey, path_of, signature_of, text_of_annotation, text_of_default
 from .errors import SpecError
@@ -48,6 +48,22 @@ class Attribute:
 
 
 @attrs.frozen
+class Conduct:
+    """How the owner treats objects of one class, which their proxies need not know.
+
+    Attributes:
+        by_ref: the methods and attributes whose results travel by reference.
+        blocking: the methods whose calls run in threads of their own, whatever `dispatch` says.
+        dispatch, home: as `pipeproxy.proxied` explains them.
+    """
+
+    by_ref: frozenset[str] = frozenset()
+    blocking: frozenset[str] = frozenset()
+    dispatch: Dispatch = "serial"
+    home: HomeCalls = "caller"
+
+
+@attrs.frozen
 class Spec:
     """What proxies show of the objects of one class; the fields are explained in `_members`."""
 
@@ -60,11 +76,12 @@ class Spec:
     hidden: tuple[str, ...]
     closed: bool
     readonly: tuple[str, ...]
+    conduct: Conduct = Conduct()
 
     @property
     def plain(self) -> Plain:
-        """The spec as nested tuples of texts, numbers and None."""
-        return attrs.astuple(self)
+        """The spec as nested tuples of texts, numbers and None; without the owner's part."""
+        return attrs.astuple(self)[:-1]
 
 
 def describe(cls: type[Any]) -> Spec:
@@ -96,6 +113,20 @@ def _describe(survey: Survey) -> Spec:
         tuple(sorted(hidden)),
         closed,
         tuple(sorted(readonly)),
+        _conduct(survey),
+    )
+
+
+def _conduct(survey: Survey) -> Conduct:
+    options = [o for o in map(options_of, survey.lineage) if o]
+    by_ref = {name for o in options for name in o.by_ref}
+    _check_exist(survey, "by_ref", by_ref, survey.known())
+    marked = {name: survey.marks(name) for name in survey.definitions}
+    return Conduct(
+        frozenset(by_ref.union(n for n, marks in marked.items() if "by_reference" in marks)),
+        frozenset(n for n, marks in marked.items() if "blocking" in marks),
+        next((o.dispatch for o in options if o.dispatch), "serial"),
+        next((o.home for o in options if o.home), "caller"),
     )
 
 
@@ -107,7 +138,7 @@ def _exposure(survey: Survey) -> tuple[list[str], set[str], set[str], bool]:
     readonly = {name for o in options for name in o.readonly}
     marked: dict[str, set[str]] = {"exposed": set(), "hidden": set(), "readonly": set()}
     for name in survey.definitions:
-        for mark in survey.marks(name):
+        for mark in marked.keys() & survey.marks(name):
             marked[mark].add(name)
 
     _check_exposable(survey, [*(expose or ()), *marked["exposed"]])

@@ -69,6 +69,11 @@ class Survey:
                 f"method, which a proxy cannot replace anyway: leave the marker out, or put "
                 f"@property above it"
             )
+        if not is_method and "blocking" in marks_of(member):
+            raise SpecError(
+                f"@blocking stands over methods, and {self.cls.__qualname__}.{name} is none: say "
+                f'@proxied(dispatch="threads") for the class if reading it has to wait'
+            )
 
     def marks(self, name: str) -> frozenset[str]:
         """The marks of the nearest definition that has any."""

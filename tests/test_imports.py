@@ -78,7 +78,7 @@ def test_a_client_unpickles_a_proxy_and_calls_without_heavy_libraries() -> None:
 
 
 def test_the_public_names_are_these() -> None:
-    names = "Host Listener end_with exposed hidden locked proxied readonly share spawn spawning"
+    names = "Host Listener blocking by_reference end_with exposed hidden locked proxied readonly share spawn spawning"
     assert sorted(pipeproxy.__all__) == sorted([*names.split(), "timeout", *errors.__all__])
 
 

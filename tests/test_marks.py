@@ -20,6 +20,7 @@ from pipeproxy._marks import (
     Options,
     exposed,
     hidden,
+    is_described,
     marks_of,
     options_of,
     proxied,
@@ -82,6 +83,8 @@ def test_options_keep_no_class_alive():
         (lambda: proxied(expose="secret"), "expose='secret' is one text"),
         (lambda: proxied(readonly=3), "readonly=3 is no collection of names"),
         (lambda: proxied(readonly=["a", 3]), "readonly holds 3"),
+        (lambda: proxied(dispatch="thread"), "dispatch='thread' is none of 'serial', 'threads'"),
+        (lambda: proxied(home=1), "home=1 is none of 'caller', 'queue'"),
     ],
 )
 def test_bad_use_says_what_to_do_instead_at_once(use, says):
@@ -455,3 +458,17 @@ assert "wrapt" in sys.modules
 """
     root = Path(__file__).parent.parent
     subprocess.run([sys.executable, "-W", "error", "-c", program], cwd=root, check=True)
+
+
+def test_classes_are_described_with_all_that_derive_from_them():
+    class Base:
+        pass
+
+    class Derived(Base):
+        pass
+
+    assert not is_described(Derived)
+    proxied(Base)
+    assert is_described(Base)
+    assert is_described(Derived)
+    assert not is_described(int)

@@ -9,9 +9,9 @@ import weakref
 import attrs
 import pytest
 
-from pipeproxy._marks import exposed, hidden, proxied, readonly
+from pipeproxy._marks import blocking, by_reference, exposed, hidden, proxied, readonly
 from pipeproxy._members import FIRST_METHOD, Members
-from pipeproxy._spec import Attribute, Method, Parameter, Spec, describe
+from pipeproxy._spec import Attribute, Conduct, Method, Parameter, Spec, describe
 from pipeproxy.errors import NotExposed, SpecError
 
 
@@ -387,3 +387,61 @@ def test_a_class_that_only_makes_names_up_shows_those():
 def test_what_is_no_class_cannot_be_described():
     with pytest.raises(SpecError, match="5 is no class"):
         describe(5)
+
+
+# Conduct -----------------------------------------------------------------------------------------
+
+
+def test_how_an_object_is_treated_is_said_by_options_and_markers_and_inherited():
+    @proxied(by_ref=["items"], dispatch="threads")
+    class Base:
+        items: list
+
+        @by_reference
+        def first(self): ...
+
+        @blocking
+        def get(self): ...
+
+        @property
+        @by_reference
+        def lock(self): ...
+
+    @proxied(dispatch="asyncio", home="queue")
+    class Derived(Base):
+        def first(self): ...
+
+    assert describe(Base).conduct == Conduct(
+        frozenset({"items", "first", "lock"}), frozenset({"get"}), "threads", "caller"
+    )
+    assert describe(Derived).conduct == Conduct(
+        frozenset({"items", "first", "lock"}), frozenset({"get"}), "asyncio", "queue"
+    )
+    assert describe(Account).conduct == Conduct(frozenset(), frozenset(), "serial", "caller")
+
+
+def test_conduct_does_not_travel():
+    @proxied(by_ref=["items"], dispatch="threads")
+    class Shelf:
+        items: list
+
+    assert len(describe(Shelf).plain) == 9
+
+
+def test_a_property_cannot_be_blocking():
+    class Wrong:
+        @property
+        @blocking
+        def size(self): ...
+
+    with pytest.raises(SpecError, match=r"@blocking stands over methods, and .*size is none"):
+        describe(Wrong)
+
+
+def test_an_unknown_name_in_by_ref_is_an_error():
+    @proxied(by_ref=["itmes"])
+    class Wrong:
+        items: list
+
+    with pytest.raises(SpecError, match="by_ref names 'itmes'.*did you mean 'items'"):
+        describe(Wrong)
