@@ -7,13 +7,13 @@ keeps the line; the late reply is known by its id and dropped.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
 from typing import Any, Final
 
 from . import _deadline, _life
 from ._descriptors import Descriptor
 from ._door import Route
+from ._held import Holdings, idents
 from ._lines import Line, Lines
 from ._members import Plain, name_of, parameters_of
 from ._wire import (
@@ -21,11 +21,10 @@ from ._wire import (
     ENTER,
     FAREWELL,
     LEAVE,
-    RELEASE,
     RESULT,
     Frame,
     header,
-    pack_numbers,
+    pack_number,
 )
 from .codecs import pickle as codec
 from .errors import CallLost, CallTimeout, CodecError, ListenerClosed, OwnerDied, ProtocolError
@@ -44,21 +43,26 @@ class Owner:
 
     Args:
         route: how to reach it.
+        held: what this process holds of it.
         refer: what turns proxies among arguments into references.
         lobby: the inherited door, in a forked child.
         life: the inherited life descriptor, in a forked child.
 
     Attributes:
         lines: the channels to it.
-        dropped: numbers of objects that this process needs no more; they ride with the next call,
-            so that a finalizer can give an object back without any input or output.
+        held: as given.
     """
 
     def __init__(
-        self, route: Route, refer: Refer, lobby: Any = None, life: Descriptor | None = None
+        self,
+        route: Route,
+        held: Holdings,
+        refer: Refer,
+        lobby: Any = None,
+        life: Descriptor | None = None,
     ) -> None:
         self.route = route
-        self.dropped: deque[int] = deque()
+        self.held = held
         #: What it is inside of: objects and blocks, by the numbers of the enterings.
         self._inside: dict[int, tuple[int, Block]] = {}
         self.lines = Lines(route, lobby, life)
@@ -66,8 +70,8 @@ class Owner:
         _life.at_fork(self)
 
     def forked(self) -> None:
-        """In a forked child: it holds nothing that it could give back, and is inside of nothing."""
-        self.dropped = deque()
+        """In a forked child: what it holds it has to claim, and it is inside of nothing."""
+        self.held.forked()
         self._inside = {}
 
     def call(
@@ -93,13 +97,19 @@ class Owner:
         except CodecError:
             culprit = self._culprit(plain, member, args, kwargs)
             raise culprit from culprit.__cause__
-        kind, answer = self._ask(CALL, number, member, payload, _deadline.current())
-        if kind == RESULT:
-            try:
-                return codec.decode(answer)
-            except CodecError:
-                return codec.decode(answer, f"the result of {name_of(plain, member, args)}")
-        failure = codec.decode_failure(answer)
+        deadline = _deadline.current()
+        line, ident = self._line(deadline)
+        try:
+            kind, answer = self._ask(line, CALL, number, member, payload, deadline)
+            if kind == RESULT:
+                try:
+                    return codec.decode(answer)
+                except CodecError:
+                    return codec.decode(answer, f"the result of {name_of(plain, member, args)}")
+            failure = codec.decode_failure(answer)
+        except BaseException:
+            self.held.abandon(ident)
+            raise
         try:
             raise failure
         finally:
@@ -120,10 +130,12 @@ class Owner:
         """
         if self._inside:
             self._leave_forgotten()
-        asked = pack_numbers([entering])
+        asked = pack_number(entering)
         self._inside[entering] = number, block
         try:
-            kind, answer = self._ask(ENTER, number, 0, asked, _deadline.current())
+            deadline = _deadline.current()
+            line, _ = self._line(deadline)
+            kind, answer = self._ask(line, ENTER, number, 0, asked, deadline)
         except CallTimeout:
             raise _deadline.not_entered() from None
         if kind != RESULT:
@@ -133,8 +145,7 @@ class Owner:
         """Leave a section, even if the channel is cut meanwhile, or the object is gone."""
         while True:
             try:
-                self._ask(LEAVE, number, 0, pack_numbers([entering]), None)
-                self._inside.pop(entering, None)
+                self._tell_left(number, entering, None)
                 return
             except CallLost:
                 pass  # it may have been heard, or not: a second time does no harm
@@ -148,7 +159,7 @@ class Owner:
     def withdraw(self, number: int, entering: int) -> None:
         """Leave, or do not enter after all, whatever state this thread's line is in; at once."""
         self._inside[entering] = number, _over
-        payload = pack_numbers([entering])
+        payload = pack_number(entering)
         try:
             self.lines.post(LEAVE, number, payload)
         except (OwnerDied, ListenerClosed):
@@ -158,18 +169,36 @@ class Owner:
         """Leave, and be sure of it, what was entered for blocks that are no more."""
         for entering, (number, block) in list(self._inside.items()):
             if block() is None:
-                self._ask(LEAVE, number, 0, pack_numbers([entering]), _deadline.current())
-                self._inside.pop(entering, None)
+                self._tell_left(number, entering, _deadline.current())
 
-    def _ask(
-        self, what: int, number: int, member: int, payload: bytes, deadline: float | None
-    ) -> tuple[int, bytes | memoryview]:
-        """Send a frame on this thread's line and return the kind and the payload of its reply."""
+    def _tell_left(self, number: int, entering: int, deadline: float | None) -> None:
+        line, _ = self._line(deadline)
+        self._ask(line, LEAVE, number, 0, pack_number(entering), deadline)
+        self._inside.pop(entering, None)
+
+    def _line(self, deadline: float | None) -> tuple[Line, int]:
+        """Return this thread's line, ready for the call of the ident that is returned with it."""
         line = self.lines.mine(deadline)
         line.busy = True
+        ident = line.ident = next(idents)
+        return line, ident
+
+    def _ask(  # noqa: PLR0913, PLR0917 - the fields of a frame, where it goes and until when
+        self,
+        line: Line,
+        what: int,
+        number: int,
+        member: int,
+        payload: bytes,
+        deadline: float | None,
+    ) -> tuple[int, bytes | memoryview]:
+        """Send a frame on a line and return the kind and the payload of its reply."""
         try:
-            ident = line.ident = line.ident + 1
-            head = header(what, len(payload), ident, number, member)
+            head = header(what, len(payload), line.ident, number, member)
+            news = None
+            if not self.held.is_quiet():
+                news, told = self.held.news()
+                head = told + head
             reply = self._exchange(line, head, payload, deadline)
         except BaseException as error:
             if isinstance(error, CallTimeout) and not line.unsent:
@@ -178,13 +207,13 @@ class Owner:
                 line.close()
             raise
         line.busy = False
+        if news:
+            self.held.told(news)
         return reply
 
     def _exchange(
         self, line: Line, head: bytes, payload: bytes, deadline: float | None
     ) -> tuple[int, bytes | memoryview]:
-        if self.dropped:
-            head = self._release() + head
         if len(payload) < _JOIN_BELOW:
             line.send(head + payload)
         else:
@@ -220,14 +249,6 @@ class Owner:
             if of > ident:
                 raise ProtocolError(f"a reply came to call {of}, which was never made")
         return None
-
-    def _release(self) -> bytes:
-        """Return the frame that gives back what this process needs no more."""
-        numbers = []
-        while self.dropped:
-            numbers.append(self.dropped.popleft())
-        payload = pack_numbers(numbers)
-        return header(RELEASE, len(payload)) + payload
 
     def _culprit(
         self, plain: Plain, member: int, args: tuple[Any, ...], kwargs: dict[str, Any] | None

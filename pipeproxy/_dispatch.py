@@ -15,9 +15,11 @@ from typing import Any, Final
 from ._callers import Caller
 from ._members import name_of
 from ._objects import Client, Objects, Shared
+from ._outgoing import Outgoing
+from ._references import PlainRoute
 from ._sections import Entry, Section, here, stuck
-from ._streams import MEMBERS, Source
 from ._wire import (
+    CLAIM,
     ENTER,
     FAILURE,
     LEAVE,
@@ -25,7 +27,7 @@ from ._wire import (
     RESULT,
     Frame,
     unpack_number,
-    unpack_numbers,
+    unpack_pairs,
 )
 from .codecs import pickle as codec
 from .errors import CodecError, Released, RemoteError
@@ -42,7 +44,7 @@ class Dispatch:
 
     Args:
         objects: what is called.
-        refer: what turns live objects in results into references.
+        route: what references say of the listener.
         resume: called with a caller whose first frame need not wait any more.
 
     Attributes:
@@ -56,7 +58,7 @@ class Dispatch:
     def __init__(
         self,
         objects: Objects,
-        refer: Callable[[object], Any],
+        route: PlainRoute,
         resume: Callable[[Caller], object],
     ) -> None:
         self.errors = 0
@@ -64,7 +66,7 @@ class Dispatch:
         self.later: deque[Caller] = deque()
         self.blocked: set[Section] = set()
         self._objects = objects
-        self._refer = refer
+        self._route = route
         self._resume = resume
 
     # -- frames -----------------------------------------------------------------------------------
@@ -76,7 +78,7 @@ class Dispatch:
         except Released as error:
             self.give_up(caller)
             caller.frames.popleft()
-            return self._failure(error, f"object {frame[2]}")
+            return self._failure(error, f"object {frame[2]}", caller.client, frame[1])
         section = shared.section
         right = section.right
         reply = None
@@ -110,7 +112,8 @@ class Dispatch:
             if section.is_stuck_with(activity):
                 self.give_up(caller)
                 caller.frames.popleft()
-                return self._failure(stuck(), name_of(shared.members.plain, frame[3]))
+                where = name_of(shared.members.plain, frame[3])
+                return self._failure(stuck(), where, caller.client, frame[1])
             self.later.append(caller)
             return None
         if not self._is_in(section, caller, {}):
@@ -134,13 +137,17 @@ class Dispatch:
         kind, _, _, _, payload = frame
         if kind == ENTER:
             return self._enter(caller, frame[2], unpack_number(payload))
+        if kind == CLAIM:
+            self._objects.claim(caller.client, unpack_pairs(payload))
+            caller.frames.popleft()
+            return SILENCE
         if kind == LEAVE:
             number = unpack_number(payload)
             if not self._leave(caller.client, frame[2], number):
                 caller.client.remember_left(number)
             caller.frames.popleft()
             return RESULT, b""
-        self._objects.release(caller.client, unpack_numbers(payload))
+        self._objects.release(caller.client, unpack_pairs(payload))
         caller.frames.popleft()
         return SILENCE
 
@@ -149,8 +156,8 @@ class Dispatch:
             section = self._objects.find(target).section
         except Released as error:
             self.give_up(caller)
-            caller.frames.popleft()
-            return self._failure(error, f"object {target}")
+            frame = caller.frames.popleft()
+            return self._failure(error, f"object {target}", caller.client, frame[1])
         behind = list(caller.frames)[1:]
         gone = caller.entry is not None and caller.entry[1].gone
         # A client whose deadline passed says so on the same channel, behind what waits.
@@ -214,7 +221,7 @@ class Dispatch:
 
     def answer(self, client: Client, shared: Shared, frame: Frame) -> Reply:
         """Run one call, by the right of its section; return the kind and payload of its reply."""
-        _, _, _, member, payload = frame
+        _, ident, _, member, payload = frame
         args: tuple[Any, ...] = ()
         try:
             args, kwargs = _arguments(shared, member, payload)
@@ -222,51 +229,58 @@ class Dispatch:
             if type(value) in codec.ATOMS:
                 answer = codec.encode(value)
             else:
-                answer = self._encode(value, shared, member, args, client)
+                answer = self._encode(value, shared, member, args, client, ident)
             if len(answer) > LIMIT:
+                self._objects.take_back(client, ident)
                 raise CodecError(
                     f"the result of {name_of(shared.members.plain, member, args)} has "
                     f"{len(answer)} bytes, and at most {LIMIT} can travel"
                 )
             return RESULT, answer
         except BaseException as error:  # of the method, or of what it returned
-            return self._failure(error, name_of(shared.members.plain, member, args))
+            where = name_of(shared.members.plain, member, args)
+            return self._failure(error, where, client, ident)
 
-    def _encode(
-        self, value: Any, shared: Shared, member: int, args: tuple[Any, ...], client: Client
+    def _encode(  # noqa: PLR0913, PLR0917 - a result, and all that is known of its call
+        self,
+        value: Any,
+        shared: Shared,
+        member: int,
+        args: tuple[Any, ...],
+        client: Client,
+        ident: int,
     ) -> bytes:
         """Return what travels of a result.
 
         Raises:
             CodecError: nothing of it can; the text says why.
         """
-        if member in shared.iterating:
-            value = self._keep_iterator(value, shared, client)
+        face = shared.face
+        live = value if face.is_live(member, args) else None
+        streamed = value if member in face.iterating else None
+        outgoing = Outgoing(self._route, self._objects, client, ident, shared, live, streamed)
         try:
-            return codec.encode(value, self._refer)
+            answer = codec.encode(value, outgoing.refer)
         except CodecError as error:
             where = name_of(shared.members.plain, member, args)
-            explained = codec.explain_result(value, error, where, self._refer)
+            explained = codec.explain_result(value, error, where, outgoing.refer)
+            outgoing.take_back()
             raise explained from explained.__cause__
+        outgoing.settle()
+        return answer
 
-    def _failure(self, error: BaseException, where: str) -> Reply:
+    def _failure(self, error: BaseException, where: str, client: Client, ident: int) -> Reply:
         self.errors += 1
+        outgoing = Outgoing(self._route, self._objects, client, ident)
         try:
-            return FAILURE, codec.encode_failure(error, where, self._refer)
+            failure = codec.encode_failure(error, where, outgoing.refer)
         except BaseException as another:  # even its class misbehaves
+            outgoing.take_back()
             name = f"{type(error).__module__}.{type(error).__qualname__}"
             text = f"it cannot be described: {type(another).__qualname__}"
             return FAILURE, codec.encode_failure(RemoteError(name, text), where, None)
-
-    def _keep_iterator(self, value: Any, shared: Shared, client: Client) -> Any:
-        """Let the client take from an iterator, which stays here and is an object of its now."""
-        if self._objects.of(value) is not None:
-            return value  # an object that iterates over itself
-        if client.dead:
-            return None
-        kept = self._objects.add(Source(value), MEMBERS, client)
-        kept.section = shared.section  # to take from it is to read the object
-        return kept.target
+        outgoing.settle()
+        return FAILURE, failure
 
 
 def _arguments(

@@ -14,21 +14,21 @@ from collections.abc import Callable
 from functools import partial
 from itertools import count
 from time import monotonic
-from types import ModuleType
 from typing import Any
 
-from . import _deadline
+from . import _deadline, _life
 from ._calls import Block, Owner
 from ._door import Route
-from ._members import Members
+from ._faces import face_of, travels_alive
+from ._held import Known
 from ._objects import Objects, Shared
-from ._proxy import Proxy, link_of, make_proxy, proxy_class, remember_class
-from ._references import Link, arrive, homes, open_stream, refer
+from ._proxy import Proxy, link_of, make_proxy
+from ._references import Link, homes
 from ._sections import Entry, Section, here, stuck
-from ._streams import Source
 from ._turns import Turns
+from ._values import itself
 from .codecs.pickle import ATOMS
-from .errors import ListenerClosed, SpecError
+from .errors import ListenerClosed, Released
 
 
 class Home:
@@ -48,8 +48,9 @@ class Home:
         self._turns = turns
         self._route = route
         self._objects = objects
-        self._links: weakref.WeakSet[Link] = weakref.WeakSet()
+        self._known = Known()
         homes[route.listener] = self
+        _life.after_fork(self)
 
     def share(self, target: object) -> Any:
         """Return a proxy of an object, which is shared from now on if it was not before.
@@ -57,8 +58,8 @@ class Home:
         Raises:
             SpecError: it cannot be shared; the text says why.
         """
-        shared = self._objects.of(target) or self._objects.add(target, _members_of(target))
-        return self._proxy(shared)
+        shared = self._objects.of(target) or Shared(target, face_of(target))
+        return self._proxy(self._objects.add(shared))
 
     def target_of(self, number: int) -> Any:
         """Return the object itself, for a reference that came home with a call.
@@ -67,6 +68,14 @@ class Home:
             Released: it is shared no more.
         """
         return self._objects.find(number).target
+
+    def shared_of(self, number: int) -> Shared:
+        """Return how an object is shared.
+
+        Raises:
+            Released: it is shared no more.
+        """
+        return self._objects.find(number)
 
     def proxy_of(self, number: int) -> Any:
         """Return a proxy, for a reference that was unpickled at home.
@@ -103,16 +112,38 @@ class Home:
         finalizer, which would flush or delete what is the parent's.
         """
         self.close()
-        for link in list(self._links):
-            link.lead_to(owner)
+        for held, proxy in self._known:
+            link_of(proxy).lead_to(owner)
+            owner.held.receive(held.number, partial(_same, proxy), 0)
+
+    def keep_all(self) -> None:
+        """Hold on to whatever a child that was just forked has a proxy of."""
+        for held, _ in self._known:
+            self._keep(held.number)
+
+    def _keep(self, number: int) -> None:
+        """Hold an object for good: its reference was pickled, and may be on its way."""
+        try:
+            self._objects.add(self._objects.find(number))
+        except Released:
+            pass
 
     def _proxy(self, shared: Shared) -> Any:
+        """Return the proxy of an object, which holds it for as long as it lives."""
+        for ended in self._known.bury():
+            self._objects.drop(ended.number, ended)
+        proxy, held = self._known.find(shared.number, partial(self._make, shared))
+        if held is not None:
+            self._objects.add(shared, held)
+        return proxy
+
+    def _make(self, shared: Shared) -> Any:
         plain = shared.members.plain
         link = Link(self._route, shared.number, plain)
         link.call = partial(self._call, shared)
         link.enter = partial(self._enter, shared.section)
         link.leave = link.withdraw = partial(self._leave, shared.section)
-        self._links.add(link)
+        link.keep = partial(self._keep, shared.number)
         return make_proxy(plain, link)
 
     # -- calls ------------------------------------------------------------------------------------
@@ -125,9 +156,15 @@ class Home:
         if kwargs:
             kwargs = {name: self._itself(value) for name, value in kwargs.items()}
         args = tuple(map(self._itself, args))
-        value = self._run(shared.section, partial(shared.call, member, args, kwargs))
+        value = itself(self._run(shared.section, partial(shared.call, member, args, kwargs)))
         result = self._objects.of(value)
-        return value if result is None else self._proxy(result)
+        if result is None:
+            if not travels_alive(value) and not shared.face.is_live(member, args):
+                return value
+            if type(value) in ATOMS or issubclass(type(value), Proxy):
+                return value
+            result = Shared(value, face_of(value))
+        return self._proxy(result)
 
     def _run(self, section: Section, call: Callable[[], Any]) -> Any:
         """Run a call by the right of a section, at once or when its turn has come."""
@@ -218,9 +255,12 @@ class Home:
 
     def _itself(self, value: Any) -> Any:
         """Return the object for a proxy of it, and anything else as it is."""
-        if issubclass(type(value), Proxy) and link_of(value).route.listener == self._route.listener:
-            return self.target_of(link_of(value).number)
-        return value
+        if issubclass(type(value), Proxy):
+            link = link_of(value)
+            home = homes.get(link.route.listener)
+            if home is not None and (home is self or not link.route.address):
+                return home.target_of(link.number)
+        return itself(value)
 
 
 #: Numbers for calls that had to wait, as if they had entered; none is that of an entering.
@@ -233,45 +273,9 @@ class _Stay:
     __slots__ = ("__weakref__",)
 
 
-def refer_from_home(route: Route, objects: Objects, value: object) -> Any:
-    """Return what a result holds in place of a shared object or a proxy.
-
-    It is a tuple as ``__reduce__`` returns it, or NotImplemented for anything else.
-    """
-    shared = objects.of(value)
-    if shared is None:
-        return refer(value)
-    if type(value) is Source:
-        return open_stream, (tuple(route), shared.number)
-    return arrive, (tuple(route), shared.number, shared.members.plain)
-
-
-def _members_of(target: object) -> Members:
-    """Return what may be reached of an object.
-
-    Raises:
-        SpecError: it cannot be shared.
-    """
-    if issubclass(type(target), Proxy):
-        raise SpecError(f"{target!r} is a proxy already: pass it on as it is")
-    if type(target) in ATOMS:
-        raise SpecError(f"{target!r} never changes: pass it as it is")
-    if isinstance(target, ModuleType):
-        raise SpecError(
-            f"the module {target.__name__} cannot be shared, as every process can import it; share "
-            f"an object of a class"
-        )
-    if isinstance(target, type):
-        raise SpecError(
-            f"{target.__qualname__} is a class: share an object of it, or use spawn() to make one "
-            f"in a process of its own"
-        )
-    from ._spec import describe  # here, as only owners pay for it
-
-    plain = describe(type(target)).plain
-    remember_class(plain, type(target))
-    return proxy_class(plain)._pipeproxy_members
-
-
 def _nothing() -> None:
     """Tell nobody: who is in already does not wait."""
+
+
+def _same(value: Any) -> Any:
+    return value

@@ -20,6 +20,7 @@ from . import _deadline, _descriptors, _door, _life
 from ._channel import Channel
 from ._descriptors import Descriptor
 from ._door import Route
+from ._held import idents
 from ._wire import FROM_OWNER, HELLO, Frame, header
 from .errors import CallLost, ListenerClosed, OwnerDied, ProtocolError
 from .transports.pipe import Pipe, Waiter, is_broken, open_pair, wait_for
@@ -128,7 +129,7 @@ class Lines:
         """
         line = self._mine.line
         if line is not None and not line.busy and not line.unsent:
-            line.ident += 1
+            line.ident = next(idents)
             line.send(header(kind, len(payload), line.ident, number) + payload)
             return
         if self._farewell or _life.is_dead(self._life):
@@ -139,7 +140,7 @@ class Lines:
         except (ConnectionError, FileNotFoundError):
             raise self._gone() from None
         if line is not None:
-            line.send(header(kind, len(payload), 1, number) + payload)
+            line.send(header(kind, len(payload), next(idents), number) + payload)
             line.close()
 
     def proven_life(self) -> Descriptor | None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from . import _life
 from ._deadline import check_wait
 from ._door import Door, Route
-from ._home import Home, refer_from_home
+from ._home import Home
 from ._objects import Objects
 from ._references import owner_at
 from ._sections import here
@@ -59,8 +59,7 @@ class Listener(Generic[T]):
         self._door = Door(identity, secret)
         self._route = Route(identity, os.getpid(), self._door.address, secret, spin)
         self._objects = Objects()
-        refer = partial(refer_from_home, self._route, self._objects)
-        self._service = Service(self._route, self._door, self._objects, refer)
+        self._service = Service(self._route, self._door, self._objects)
         self._turns = Turns(self._service, self._door.wake)
         self._home = Home(self._route, self._objects, self._turns)
         _life.at_fork(self)

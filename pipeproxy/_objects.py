@@ -7,45 +7,79 @@ when its process is dead.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterable, Iterator
 from functools import partial
 from itertools import count
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from ._descriptors import Descriptor
 from ._members import DELETE, FIRST_METHOD, GET, SET, Members
 from ._sections import Activity, Section
 from .errors import NotExposed, Released
 
+if TYPE_CHECKING:
+    from ._spec import Conduct
+
 #: A method of this name is called in the owner when a process died in the object's section.
 HOOK: Final = "__pipeproxy_abandoned__"
+#: What holds an object that was shared by name.
+FOR_GOOD: Final = "for good"
 #: Leavings of a client that are remembered; what they overtake comes in the same turn, mostly.
 _MOST_LEFT: Final = 1000
+
+
+class Face:
+    """What the objects of one class show, and how their owner treats them.
+
+    Args:
+        members: what may be reached of them.
+        conduct: `pipeproxy._spec.Conduct`; None for an object of our own.
+
+    Attributes:
+        live: the members whose results travel by reference; None for attributes, see `is_live`.
+        iterating: the members whose results are iterators, which are taken from in chunks.
+    """
+
+    __slots__ = ("_live_names", "conduct", "iterating", "live", "members")
+
+    def __init__(self, members: Members, conduct: Conduct | None = None) -> None:
+        self.members = members
+        self.conduct = conduct
+        self._live_names = conduct.by_ref if conduct else frozenset[str]()
+        self.live = self._numbers(self._live_names)
+        self.iterating = self._numbers(("__iter__", "__reversed__"))
+
+    def _numbers(self, names: Iterable[str]) -> frozenset[int]:
+        numbers = self.members.numbers
+        return frozenset(numbers[name] for name in names if name in numbers)
+
+    def is_live(self, member: int, args: tuple[Any, ...]) -> bool:
+        """Whether what this call returns travels by reference, whatever it is."""
+        return member in self.live or (member == GET and args[0] in self._live_names)
 
 
 class Shared:
     """An object that can be called from other processes.
 
     Attributes:
-        number: its name on the wire, never used twice by a listener.
+        number: its name on the wire, never used twice in a process.
         target: the object itself.
-        members: what may be reached of it.
+        face: what is shown of it.
         section: whoever calls it has the right of the section, so calls run one at a time, whether
             they arrive through a pipe or are made in the owner's own process.
         counts: calls by member number.
-        iterating: the members whose results are iterators, which cannot travel.
     """
 
-    __slots__ = ("counts", "iterating", "members", "number", "section", "target")
+    __slots__ = ("counts", "face", "members", "number", "section", "target")
 
-    def __init__(self, number: int, target: Any, members: Members) -> None:
-        self.number = number
+    def __init__(self, target: Any, face: Face, section: Section | None = None) -> None:
+        self.number = next(_numbers)
         self.target = target
-        self.members = members
-        self.section = Section(partial(_repair, target))
-        self.counts = [0] * len(members.names)
-        names = ("__iter__", "__reversed__")
-        self.iterating = {members.numbers[name] for name in names if name in members.numbers}
+        self.face = face
+        self.members = face.members
+        self.section = section or Section(partial(_repair, target))
+        self.counts = [0] * len(face.members.names)
 
     def call(self, member: int, args: tuple[Any, ...], kwargs: dict[str, Any] | None) -> Any:
         """Call a member of the object; by whoever has the right of its section.
@@ -85,6 +119,9 @@ def _repair(target: Any) -> None:
             return
 
 
+_numbers = count(1)
+
+
 class Client:
     """A process that holds references, for as long as it lives.
 
@@ -92,26 +129,26 @@ class Client:
         life: its life descriptor; None if it did not send one.
         channels: those of its threads.
         activities: those of its threads, by the number of the thread.
-        held: the numbers of objects that exist only for it.
+        held: the numbers of the objects that it holds, by the idents by which it does.
         left: the latest numbers of enterings that it left, of which none was met.
+        abandoned: the latest idents of which it wants nothing, and which came before the reply.
         dead: it is dead, and holds nothing.
     """
 
-    __slots__ = ("activities", "channels", "dead", "held", "left", "life")
+    __slots__ = ("abandoned", "activities", "channels", "dead", "held", "left", "life")
 
     def __init__(self, life: Descriptor | None) -> None:
         self.life = life
         self.channels: set[Any] = set()
         self.activities: dict[int, Activity] = {}
-        self.held: set[int] = set()
+        self.held: dict[int, set[int]] = {}
         self.left: dict[int, None] = {}
+        self.abandoned: dict[int, None] = {}
         self.dead = False
 
     def remember_left(self, number: int) -> None:
         """Note a leaving: its entering comes later, if it was not undone before."""
-        self.left[number] = None
-        if len(self.left) > _MOST_LEFT:
-            del self.left[next(iter(self.left))]
+        _remember(self.left, number)
 
     def activity(self, thread: int) -> Activity:
         """Return that of one of its threads, the same one for as long as anything depends on it."""
@@ -124,14 +161,26 @@ class Client:
         return known
 
 
+def _remember(table: dict[int, None], number: int) -> None:
+    table[number] = None
+    if len(table) > _MOST_LEFT:
+        del table[next(iter(table))]
+
+
 class Objects:
-    """What one listener answers for."""
+    """What one listener answers for: every object for as long as somebody holds it.
+
+    Attributes:
+        clients: the processes that can hold objects, by their tokens.
+    """
 
     def __init__(self) -> None:
         self.clients: dict[bytes, Client] = {}
         self._by_number: dict[int, Shared] = {}
         self._by_identity: dict[int, Shared] = {}
-        self._numbers = count(1)
+        #: What holds each object: clients with an ident, proxies of this process, `FOR_GOOD`.
+        self._holders: dict[int, set[object]] = {}
+        self._right = threading.RLock()
 
     def __iter__(self) -> Iterator[Shared]:
         return iter(list(self._by_number.values()))
@@ -155,34 +204,86 @@ class Objects:
         shared = self._by_identity.get(id(target))
         return shared if shared is not None and shared.target is target else None
 
-    def add(self, target: Any, members: Members, holder: Client | None = None) -> Shared:
-        """Share an object: for good, or for as long as one client holds it."""
-        shared = Shared(next(self._numbers), target, members)
-        # In this order, and released in the other, so that whatever an interrupt leaves half done
-        # is found under its number and released with the rest.
-        if holder is not None:
-            holder.held.add(shared.number)
-        self._by_number[shared.number] = shared
-        # Another thread may share the same object just now: an object has one section.
-        first = self._by_identity.setdefault(id(target), shared)
-        if first is not shared:
-            del self._by_number[shared.number]
-        return first
+    def add(self, shared: Shared, holder: object = FOR_GOOD) -> Shared:
+        """Let a holder hold an object, which is shared from now on if it was not before.
 
-    def release(self, holder: Client, numbers: list[int]) -> None:
-        """Give up what a client held; numbers that it does not hold are not touched."""
-        for number in holder.held.intersection(numbers):
+        Returns:
+            How it is shared: as `shared` says, or as it was before. An object has one section.
+        """
+        with self._right:
+            shared = self.of(shared.target) or shared
+            # In this order, and forgotten in the other: whatever an interrupt leaves half done is
+            # found by its holders, and forgotten with the rest.
+            self._holders.setdefault(shared.number, set()).add(holder)
+            self._by_number[shared.number] = shared
+            self._by_identity[id(shared.target)] = shared
+            return shared
+
+    def lend(self, shared: Shared, client: Client, ident: int) -> Shared:
+        """Let a client hold an object, by the ident of the call whose reply it travels with."""
+        with self._right:
+            shared = self.of(shared.target) or shared
+            client.held.setdefault(ident, set()).add(shared.number)
+            return self.add(shared, (client, ident))
+
+    def settle(self, client: Client, ident: int) -> None:
+        """Take back what travelled with a reply that its client does not want any more."""
+        if client.dead or ident in client.abandoned:
+            client.abandoned.pop(ident, None)
+            self.take_back(client, ident)
+
+    def take_back(self, client: Client, ident: int) -> None:
+        """Let a client hold nothing by this ident any more."""
+        self._release(client, ident, list(client.held.get(ident, ())))
+
+    def claim(self, client: Client, pairs: list[tuple[int, int]]) -> None:
+        """Let a client hold objects whose references came to it by another way."""
+        for ident, number in pairs:
+            with self._right:
+                shared = self._by_number.get(number)
+                if shared is not None and not client.dead:
+                    self.lend(shared, client, ident)
+
+    def release(self, client: Client, pairs: list[tuple[int, int]]) -> None:
+        """Give up what a client held; what it does not hold is not touched.
+
+        Args:
+            pairs: idents, each with the number of one object, or 0 for all of the ident.
+        """
+        for ident, number in pairs:
+            held = client.held.get(ident)
+            if held is not None:
+                self._release(client, ident, [number] if number else list(held))
+            elif not number:
+                _remember(client.abandoned, ident)
+
+    def _release(self, client: Client, ident: int, numbers: list[int]) -> None:
+        held = client.held.get(ident, set())
+        for number in held.intersection(numbers):
+            self.drop(number, (client, ident))
+            held.discard(number)
+        if not held:
+            client.held.pop(ident, None)
+
+    def drop(self, number: int, holder: object) -> None:
+        """Forget an object if this was the last that held it."""
+        with self._right:
+            holders = self._holders.get(number, set())
+            if holders - {holder}:
+                holders.discard(holder)
+                return
             shared = self._by_number.get(number)
             if shared is not None:
                 if self._by_identity.get(id(shared.target)) is shared:
                     del self._by_identity[id(shared.target)]
                 del self._by_number[number]
-            holder.held.discard(number)
+            self._holders.pop(number, None)
 
     def forget(self, token: bytes) -> None:
         """Give up everything that a dead client held."""
         client = self.clients.get(token)
         if client is not None:
             client.dead = True
-            self.release(client, list(client.held))
+            for ident, numbers in list(client.held.items()):
+                self._release(client, ident, list(numbers))
             self.clients.pop(token, None)

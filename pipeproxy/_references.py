@@ -15,9 +15,12 @@ from typing import Any, Protocol
 from ._calls import Block, Call, Owner
 from ._descriptors import Descriptor
 from ._door import Route
+from ._held import Holdings
 from ._members import Plain
+from ._objects import Shared
 from ._proxy import Proxy, link_of, make_proxy
 from ._streams import Stream
+from ._values import copied
 
 PlainRoute = tuple[Any, ...]
 
@@ -36,14 +39,26 @@ class Link:
         enter, leave, withdraw: enter the object's section, leave it, or do not want to any more;
             they take the number of the entering, and the first a reference to the block that is
             entered: if that is no more, the section is left. Likewise.
+        keep: let the object live for as long as this process. Likewise.
     """
 
-    __slots__ = ("__weakref__", "call", "enter", "leave", "number", "plain", "route", "withdraw")
+    __slots__ = (
+        "__weakref__",
+        "call",
+        "enter",
+        "keep",
+        "leave",
+        "number",
+        "plain",
+        "route",
+        "withdraw",
+    )
 
     call: Call
     enter: Callable[[int, Block], None]
     leave: Callable[[int], None]
     withdraw: Callable[[int], None]
+    keep: Callable[[], None]
 
     def __init__(self, route: Route, number: int, plain: Plain) -> None:
         self.route = route
@@ -56,6 +71,7 @@ class Link:
         self.enter = partial(owner.enter, self.number)
         self.leave = partial(owner.leave, self.number)
         self.withdraw = partial(owner.withdraw, self.number)
+        self.keep = partial(owner.held.keep, self.number)
         return self
 
     @property
@@ -73,7 +89,12 @@ class Link:
         return tuple(self.route), self.number, self.plain
 
     def reduce(self, plain: Plain) -> tuple[Callable[..., Any], tuple[Any, ...]]:
-        """Return how to pickle a proxy of this spec, for whatever way it goes."""
+        """Return how to pickle a proxy of this spec, for whatever way it goes.
+
+        Nobody knows when it will be unpickled, so the object is held for as long as this process
+        lives, or its owner.
+        """
+        self.keep()
         return rebuild, (tuple(self.route), self.number, plain)
 
 
@@ -82,6 +103,9 @@ class AtHome(Protocol):
 
     def target_of(self, number: int) -> Any:
         """Return the object itself."""
+
+    def shared_of(self, number: int) -> Shared:
+        """Return how it is shared."""
 
     def proxy_of(self, number: int) -> Any:
         """Return a proxy that calls it directly."""
@@ -94,36 +118,67 @@ homes: weakref.WeakValueDictionary[bytes, AtHome] = weakref.WeakValueDictionary(
 _owners: weakref.WeakValueDictionary[bytes, Owner] = weakref.WeakValueDictionary()
 
 
+#: What this process holds of them: also of those that nothing refers to any more, and that may
+#: never have been told so. If one is met again, it is.
+_holdings: dict[bytes, Holdings] = {}
+
+
 def owner_at(route: Route, lobby: Any = None, life: Descriptor | None = None) -> Owner:
     """Return the owner that this process knows by this route."""
     owner = _owners.get(route.listener)
     if owner is None:
-        owner = _owners.setdefault(route.listener, Owner(route, refer, lobby, life))
+        for listener, held in list(_holdings.items()):
+            if held.is_empty():
+                _holdings.pop(listener, None)
+        held = _holdings.setdefault(route.listener, Holdings())
+        new = Owner(route, held, partial(refer, route.listener), lobby, life)
+        owner = _owners.setdefault(route.listener, new)
     return owner
 
 
-def refer(value: object) -> Any:
-    """Return how a proxy travels inside a call, NotImplemented for anything else."""
+def refer(listener: bytes, value: object) -> Any:
+    """Return how a value travels in a call to a listener if not as pickle would have it.
+
+    If it comes home there, it arrives while this process waits. Elsewhere nobody knows for how long
+    it is on its way, so its object is held for as long as this process lives, or its owner.
+    """
     if issubclass(type(value), Proxy):  # isinstance would ask the proxy for the class of its object
-        return arrive, link_of(value).reference
-    return NotImplemented
+        link = link_of(value)
+        if link.route.listener != listener:
+            link.keep()
+        return arrive, link.reference
+    return copied(value)
 
 
-def arrive(route: PlainRoute, number: int, plain: Plain) -> Any:
-    """Turn a reference that came with a call into what it stands for here."""
+def arrive(route: PlainRoute, number: int, plain: Plain, ident: int = 0) -> Any:
+    """Turn a reference that came with a call into what it stands for here.
+
+    Args:
+        ident: the call whose reply it came with, if the owner noted by it who holds the object.
+    """
     home = homes.get(route[0])
-    return rebuild(route, number, plain) if home is None else home.target_of(number)
+    return _receive(route, number, plain, ident) if home is None else home.target_of(number)
 
 
 def rebuild(route: PlainRoute, number: int, plain: Plain) -> Any:
-    """Turn a reference into a proxy."""
+    """Turn a reference that was pickled into a proxy."""
+    home = homes.get(route[0])
+    return _receive(route, number, plain, 0) if home is None else home.proxy_of(number)
+
+
+def _receive(route: PlainRoute, number: int, plain: Plain, ident: int) -> Any:
+    owner = owner_at(Route(*route))
+
+    def make() -> Any:
+        return make_proxy(plain, Link(owner.route, number, plain).lead_to(owner))
+
+    return owner.held.receive(number, make, ident)
+
+
+def open_stream(route: PlainRoute, number: int, ident: int) -> Any:
+    """Turn what stands for an iterator of the owner's into an iterator."""
     home = homes.get(route[0])
     if home is not None:
-        return home.proxy_of(number)
+        return home.target_of(number).items
     owner = owner_at(Route(*route))
-    return make_proxy(plain, Link(owner.route, number, plain).lead_to(owner))
-
-
-def open_stream(route: PlainRoute, number: int) -> Stream:
-    """Turn what stands for an iterator of the owner's into an iterator."""
-    return Stream(owner_at(Route(*route)), number)
+    return owner.held.receive(number, partial(Stream, owner, number, route), ident)

@@ -11,11 +11,10 @@ handler raised — it is cut by the next one: its caller gets `CallLost`, and no
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
 from functools import partial
 from threading import get_ident
 from time import monotonic
-from typing import Any, Final
+from typing import Final
 
 from . import _life
 from ._callers import MOST_UNSENT, Caller, Callers
@@ -39,7 +38,6 @@ class Service:
         route: the listener's identity.
         door: where clients knock.
         objects: what is answered for.
-        refer: what turns live objects in results into references.
 
     Attributes:
         closed: it serves nobody any more.
@@ -52,12 +50,11 @@ class Service:
         route: Route,
         door: Door,
         objects: Objects,
-        refer: Callable[[object], Any],
     ) -> None:
         self.closed = False
         self.waited = self.ran = 0.0
         self._route, self._door, self._objects = route, door, objects
-        self.dispatch = Dispatch(objects, refer, self.resume)
+        self.dispatch = Dispatch(objects, tuple(route), self.resume)
         self.callers = Callers()
         self._waiter = Waiter(self.callers.poller, 1, route.spin)
         self._warm = False

@@ -13,6 +13,7 @@ from typing import Any, Final, NoReturn
 
 from ._calls import Owner
 from ._members import FIRST_METHOD, Members, Plain
+from ._objects import Face
 
 _FIRST_CHUNK: Final = 16
 _GROWTH: Final = 4
@@ -21,9 +22,19 @@ _LARGEST_CHUNK: Final = 4096
 _HURRY: Final = 0.01
 
 #: The spec of a `Source`, as it would be described.
-_TAKE: Final = ("take", (("count", 0, None, "int"), ("start", 0, None, "int")), None, None)
-_PLAIN: Plain = (__name__, "Source", None, ((__name__, "Source"),), (_TAKE,), (), (), True, ())
-MEMBERS: Final = Members(_PLAIN)
+_COUNTED: Final = (("count", 0, None, "int"), ("start", 0, None, "int"))
+_THROWN: Final = (("error", 0, None, "BaseException"), ("start", 0, None, "int"))
+_METHODS: Final = (
+    ("take", _COUNTED, None, None),
+    ("throw", _THROWN, None, None),
+    ("close", (), None, None),
+)
+_PLAIN: Plain = (__name__, "Source", None, ((__name__, "Source"),), _METHODS, (), (), True, ())
+FACE: Final = Face(Members(_PLAIN))
+_TAKE, _THROW, _CLOSE = range(FIRST_METHOD, FIRST_METHOD + 3)
+
+#: Items, and the return value in a tuple if these are the last; else None.
+Chunk = tuple[list[Any], "tuple[Any] | None"]
 
 
 class Source:
@@ -31,47 +42,77 @@ class Source:
 
     A client that was interrupted, or whose deadline passed, may have missed the latest chunk. It
     asks for it again, so the latest is kept until the next one is asked for.
+
+    Attributes:
+        items: the iterator itself.
     """
 
-    __slots__ = ("_chunk", "_items")
+    __slots__ = ("_chunk", "_first", "_items", "_value", "items")
 
     def __init__(self, items: Iterator[Any]) -> None:
-        self._items = items
-        #: The number of the chunk's first item, the chunk, and whether more may follow it.
-        self._chunk: tuple[int, list[Any], bool] = (0, [], True)
+        self.items = items
+        self._value: Any = None
+        self._items: Iterator[Any] = self._delegate()
+        #: The latest chunk, and the number of its first item.
+        self._chunk: Chunk = ([], None)
+        self._first = 0
 
-    def take(self, count: int, start: int) -> tuple[list[Any], bool]:
-        """Return up to `count` items from the one numbered `start` on, and whether more may follow.
+    def _delegate(self) -> Iterator[Any]:
+        self._value = yield from self.items  # type: ignore[func-returns-value]
+
+    def take(self, count: int, start: int) -> Chunk:
+        """Return up to `count` items from the one numbered `start` on.
 
         Args:
             start: how many items the client got so far.
 
         Raises:
+            RuntimeError: the client, or a process forked from it, got more already.
             BaseException: whatever the iterator raised in place of the item numbered `start`.
         """
-        first, taken, more = self._chunk
-        if start == first + len(taken) and more:
-            taken, more = self._take(count)
-            self._chunk = (start, taken, more)
-        return taken, more
+        taken, end = self._chunk
+        if start == self._first + len(taken) and end is None:
+            self._chunk = self._take(count)
+            self._first = start
+        elif start != self._first:
+            raise RuntimeError("this stream is taken from by two processes: give each its own")
+        return self._chunk
 
-    def _take(self, count: int) -> tuple[list[Any], bool]:
+    def _take(self, count: int) -> Chunk:
         taken: list[Any] = []
         until = monotonic() + _HURRY
         try:
             for item in islice(self._items, count):
                 taken.append(item)
                 if monotonic() > until:
-                    break
-            else:
-                return taken, len(taken) == count
+                    return taken, None
         except BaseException as error:
             # The items first; the exception is what the next call meets, and every one after it.
             if type(self._items) is not _Raising:
                 self._items = _Raising(error)
             if not taken:
                 raise
-        return taken, True
+            return taken, None
+        return taken, None if len(taken) == count else (self._value,)
+
+    def throw(self, error: BaseException, start: int) -> Chunk:
+        """Raise an exception in the generator; return what it yields next, or how it ends.
+
+        Raises:
+            BaseException: whatever it raises in turn.
+        """
+        try:
+            taken = [self._items.throw(error)]  # type: ignore[attr-defined]
+        except StopIteration:
+            self._chunk, self._first = ([], (self._value,)), start
+        else:
+            self._chunk, self._first = (taken, None), start
+        return self._chunk
+
+    def close(self) -> None:
+        """Close the iterator, if it is one that can be closed."""
+        self._chunk = ([], (None,))
+        self._items.close()  # type: ignore[attr-defined]
 
 
 class _Raising:
@@ -86,34 +127,73 @@ class _Raising:
     def __next__(self) -> NoReturn:
         raise self._error.with_traceback(self._traceback)
 
+    def throw(self, error: BaseException) -> NoReturn:
+        raise error
+
+    def close(self) -> None:
+        """Do nothing: it has ended."""
+
 
 class Stream:
-    """The client's side: an iterator over what the owner's iterator gives."""
+    """The client's side: an iterator over what the owner's iterator gives.
 
-    __slots__ = ("_count", "_number", "_owner", "_place")
+    Items are computed in the owner as they are asked for, some of them ahead. It ends as the
+    iterator does, with what a generator returns as the value of StopIteration.
+    """
 
-    def __init__(self, owner: Owner, number: int) -> None:
+    __slots__ = ("__weakref__", "_count", "_number", "_owner", "_place", "_route")
+
+    def __init__(self, owner: Owner, number: int, route: tuple[Any, ...]) -> None:
         self._owner = owner
         self._number = number
+        self._route = route
         self._count = _FIRST_CHUNK
-        #: What is left of the chunk, the number of the item after it, and whether there may be one;
+        #: What is left of the chunk, the number of the item after it, and its end, as in `Chunk`;
         #: all in one, as they change in one.
-        self._place: tuple[Iterator[Any], int, bool] = (iter(()), 0, True)
+        self._place: tuple[Iterator[Any], int, tuple[Any] | None] = (iter(()), 0, None)
 
     def __iter__(self) -> Stream:
         return self
 
     def __next__(self) -> Any:
         while True:
-            chunk, start, more = self._place
+            chunk, start, end = self._place
             for item in chunk:
                 return item
-            if not more:
-                raise StopIteration
-            args = (self._count, start)
-            taken, more = self._owner.call(self._number, _PLAIN, FIRST_METHOD, args, None)
-            self._place = (iter(taken), start + len(taken), more)
+            if end is not None:
+                self._place = (iter(()), start, (None,))
+                raise StopIteration(*end)
+            self._put(self._call(_TAKE, self._count, start), start)
             self._count = min(self._count * _GROWTH, _LARGEST_CHUNK)
 
-    def __del__(self) -> None:
-        self._owner.dropped.append(self._number)
+    def throw(self, error: BaseException, /) -> Any:
+        """Raise an exception in the owner's generator, and return what it yields next.
+
+        What it had computed ahead is lost.
+
+        Raises:
+            StopIteration: it ended.
+            BaseException: whatever it raised in turn.
+        """
+        _, start, _ = self._place
+        self._put(self._call(_THROW, error, start), start)
+        return next(self)
+
+    def close(self) -> None:
+        """Close the owner's generator: it gives no more items, here either.
+
+        Dropping the stream does so too, with the next call of this process to the owner.
+        """
+        _, start, _ = self._place
+        self._place = (iter(()), start, (None,))
+        self._call(_CLOSE)
+
+    def _put(self, chunk: Chunk, start: int) -> None:
+        taken, end = chunk
+        self._place = (iter(taken), start + len(taken), end)
+
+    def _call(self, member: int, *args: Any) -> Any:
+        return self._owner.call(self._number, _PLAIN, member, args, None)
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a stream is taken from by one process: pass a list of its items instead")

@@ -8,7 +8,8 @@ A frame is a header of 24 bytes, little-endian, and its payload:
     member   u16   the member of it that is called
     kind     u16   what the frame is, below
 
-A client sends calls, enterings and leavings of sections, and releases, which alone get no reply.
+A client sends calls, enterings and leavings of sections; and claims and releases of objects, which
+get no reply.
 The owner sends one hello, then replies, and a farewell when its listener is closed. Which kinds a
 side accepts is a table; anything else is a `ProtocolError`, and after one a decoder is of no
 further use. A size is checked before a byte of the payload is kept,
@@ -17,18 +18,19 @@ and memory is taken only for bytes that have arrived.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from struct import Struct
 from typing import Final
 
 from .errors import CodecError, ProtocolError
 
-#: What a client sends: a call, the numbers of objects that it needs no more, and that it enters and
-#: leaves the section of an object; the payload of these is the number of the entering.
-CALL, RELEASE, ENTER, LEAVE = 1, 2, 3, 4
+#: What a client sends: a call; that it enters and leaves the section of an object, with the number
+#: of the entering as payload; and by which of its idents it holds which objects, or no more.
+CALL, RELEASE, ENTER, LEAVE, CLAIM = 1, 2, 3, 4, 5
 #: What an owner sends: the proof that it accepted, a result, an exception, and that it closed.
 HELLO, RESULT, FAILURE, FAREWELL = 16, 17, 18, 19
 
-FROM_CLIENT: Final = frozenset({CALL, RELEASE, ENTER, LEAVE})
+FROM_CLIENT: Final = frozenset({CALL, RELEASE, ENTER, LEAVE, CLAIM})
 FROM_OWNER: Final = frozenset({HELLO, RESULT, FAILURE, FAREWELL})
 
 #: The largest payload, in bytes.
@@ -44,7 +46,7 @@ HEADER_SIZE: Final = _header.size
 Frame = tuple[int, int, int, int, "bytes | memoryview"]
 
 _pack, unpack_header = _header.pack, _header.unpack_from
-_number = Struct("<Q")
+_number, _pair = Struct("<Q"), Struct("<QQ")
 
 
 def header(kind: int, size: int, ident: int = 0, number: int = 0, member: int = 0) -> bytes:
@@ -58,20 +60,25 @@ def header(kind: int, size: int, ident: int = 0, number: int = 0, member: int = 
     return _pack(size, ident, number, member, kind)
 
 
-def pack_numbers(numbers: list[int]) -> bytes:
-    """Return the payload of a release, an entering or a leaving."""
-    return b"".join(map(_number.pack, numbers))
+def pack_number(number: int) -> bytes:
+    """Return the payload of an entering or a leaving."""
+    return _number.pack(number)
 
 
-def unpack_numbers(payload: bytes | memoryview) -> list[int]:
-    """Return the object numbers that a release names.
+def pack_pairs(pairs: Iterable[Sequence[int]]) -> bytes:
+    """Return the payload of a claim or a release: idents, each with the number of an object."""
+    return b"".join([_pair.pack(*pair) for pair in pairs])
+
+
+def unpack_pairs(payload: bytes | memoryview) -> list[tuple[int, int]]:
+    """Return the pairs that a claim or a release holds.
 
     Raises:
-        ProtocolError: the payload is no whole number of numbers.
+        ProtocolError: the payload is no whole number of pairs.
     """
-    if len(payload) % _number.size:
-        raise ProtocolError(f"a list of numbers in {len(payload)} bytes is cut off")
-    return [number for (number,) in _number.iter_unpack(payload)]
+    if len(payload) % _pair.size:
+        raise ProtocolError(f"a list of pairs in {len(payload)} bytes is cut off")
+    return list(_pair.iter_unpack(payload))
 
 
 def unpack_number(payload: bytes | memoryview) -> int:

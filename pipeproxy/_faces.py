@@ -1,0 +1,53 @@
+"""What an object shows and how it is treated: the spec of its class, made ready for use."""
+
+from __future__ import annotations
+
+import weakref
+from types import ModuleType
+from typing import Any
+
+from ._marks import is_described
+from ._objects import Face
+from ._proxy import Proxy, proxy_class, remember_class
+from .codecs.pickle import ATOMS
+from .errors import SpecError
+
+
+def face_of(target: object) -> Face:
+    """Return what is shown of an object, and how its owner treats it.
+
+    Raises:
+        SpecError: it cannot be shared; the text says why.
+    """
+    face = _faces.get(type(target))
+    if face is not None:
+        return face
+    if issubclass(type(target), Proxy):
+        raise SpecError(f"{target!r} is a proxy already: pass it on as it is")
+    if type(target) in ATOMS:
+        raise SpecError(f"{target!r} never changes: pass it as it is")
+    if isinstance(target, ModuleType):
+        raise SpecError(
+            f"the module {target.__name__} cannot be shared, as every process can import it; share "
+            f"an object of a class"
+        )
+    if isinstance(target, type):
+        raise SpecError(
+            f"{target.__qualname__} is a class: share an object of it, or use spawn() to make one "
+            f"in a process of its own"
+        )
+    from ._spec import describe  # here, as only owners pay for it
+
+    spec = describe(type(target))
+    plain = spec.plain
+    remember_class(plain, type(target))
+    face = Face(proxy_class(plain)._pipeproxy_members, spec.conduct)
+    return _faces.setdefault(type(target), face)
+
+
+def travels_alive(value: object) -> bool:
+    """Whether a value travels by reference wherever it is found: its class is decorated."""
+    return is_described(type(value))
+
+
+_faces: weakref.WeakKeyDictionary[type[Any], Face] = weakref.WeakKeyDictionary()

@@ -1,0 +1,104 @@
+"""What leaves with a reply: what of it travels by reference, and who holds that from then on."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+from ._faces import face_of, travels_alive
+from ._objects import Client, Objects, Shared
+from ._proxy import Proxy, link_of
+from ._references import PlainRoute, arrive, homes, open_stream
+from ._streams import FACE, Source
+from ._values import copied
+
+
+class Outgoing:
+    """One reply, asked for each part of it how that travels; whatever does by reference is lent.
+
+    Args:
+        route: the listener's.
+        objects: what it answers for.
+        client: who gets the reply.
+        ident: that of the call, by which the client holds what it gets.
+        shared: what was called; what is taken from an iterator of its is read from it.
+        live: what travels by reference in any case.
+        streamed: what is taken from in chunks in any case.
+    """
+
+    __slots__ = (
+        "_client",
+        "_ident",
+        "_live",
+        "_objects",
+        "_route",
+        "_shared",
+        "_streamed",
+        "_streams",
+    )
+
+    def __init__(  # noqa: PLR0913, PLR0917 - a reply's
+        self,
+        route: PlainRoute,
+        objects: Objects,
+        client: Client,
+        ident: int,
+        shared: Shared | None = None,
+        live: Any = None,
+        streamed: Any = None,
+    ) -> None:
+        self._route = route
+        self._objects = objects
+        self._client = client
+        self._ident = ident
+        self._shared = shared
+        self._live = live
+        self._streamed = streamed
+        self._streams: dict[int, Shared] = {}
+
+    def refer(self, value: Any) -> Any:
+        """Return a tuple as ``__reduce__`` does for what travels by reference, NotImplemented else.
+
+        Asked twice about one value it answers the same.
+        """
+        kind = type(value)
+        if issubclass(kind, Proxy):
+            return self._pass_on(value)
+        shared = self._objects.of(value)
+        if shared is not None or value is self._live or travels_alive(value):
+            return self._lend(shared or Shared(value, face_of(value)))
+        if value is self._streamed or (
+            hasattr(kind, "__next__") and not issubclass(kind, io.IOBase)
+        ):
+            return self._stream(value)
+        return copied(value)
+
+    def _lend(self, shared: Shared) -> Any:
+        shared = self._objects.lend(shared, self._client, self._ident)
+        return arrive, (self._route, shared.number, shared.members.plain, self._ident)
+
+    def _pass_on(self, proxy: Any) -> Any:
+        """Return what stands for the object of a proxy that a method returned."""
+        link = link_of(proxy)
+        home = homes.get(link.route.listener)
+        if home is not None and (not link.route.address or link.route[0] == self._route[0]):
+            return self._lend(home.shared_of(link.number))
+        link.keep()  # nobody here will know how long it is on its way
+        return arrive, link.reference
+
+    def _stream(self, items: Any) -> Any:
+        """Return what stands for an iterator, which stays here and is an object of its own."""
+        shared = self._streams.get(id(items))
+        if shared is None:
+            section = self._shared.section if self._shared else None  # taking reads the object
+            shared = self._streams[id(items)] = Shared(Source(items), FACE, section)
+        self._objects.lend(shared, self._client, self._ident)
+        return open_stream, (self._route, shared.number, self._ident)
+
+    def take_back(self) -> None:
+        """Take back what was lent: it did not travel."""
+        self._objects.take_back(self._client, self._ident)
+
+    def settle(self) -> None:
+        """Take back what was lent if nobody waits for the reply any more."""
+        self._objects.settle(self._client, self._ident)
