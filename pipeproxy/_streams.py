@@ -7,7 +7,6 @@ that grow, so that ten thousand items take a handful of calls and the first ones
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import islice
 from time import monotonic
 from typing import Any, Final, NoReturn
 
@@ -47,18 +46,14 @@ class Source:
         items: the iterator itself.
     """
 
-    __slots__ = ("_chunk", "_first", "_items", "_value", "items")
+    __slots__ = ("_items", "_latest", "items")
 
     def __init__(self, items: Iterator[Any]) -> None:
         self.items = items
-        self._value: Any = None
-        self._items: Iterator[Any] = self._delegate()
-        #: The latest chunk, and the number of its first item.
-        self._chunk: Chunk = ([], None)
-        self._first = 0
-
-    def _delegate(self) -> Iterator[Any]:
-        self._value = yield from self.items  # type: ignore[func-returns-value]
+        #: What is taken from: the same, until it raised an exception.
+        self._items = items
+        #: The number of its first item, and the latest chunk; all in one, as they change in one.
+        self._latest: tuple[int, Chunk] = (0, ([], None))
 
     def take(self, count: int, start: int) -> Chunk:
         """Return up to `count` items from the one numbered `start` on.
@@ -70,49 +65,53 @@ class Source:
             RuntimeError: the client, or a process forked from it, got more already.
             BaseException: whatever the iterator raised in place of the item numbered `start`.
         """
-        taken, end = self._chunk
-        if start == self._first + len(taken) and end is None:
-            self._chunk = self._take(count)
-            self._first = start
-        elif start != self._first:
+        first, (taken, end) = self._latest
+        if start == first + len(taken) and end is None:
+            # Known before it is filled: what an interrupt leaves of it is not lost.
+            self._latest = start, ([], None)
+            self._fill(count)
+        elif start != first:
             raise RuntimeError("this stream is taken from by two processes: give each its own")
-        return self._chunk
+        return self._latest[1]
 
-    def _take(self, count: int) -> Chunk:
-        taken: list[Any] = []
+    def _fill(self, count: int) -> None:
+        start, (taken, _) = self._latest
         until = monotonic() + _HURRY
         try:
-            for item in islice(self._items, count):
-                taken.append(item)
+            while len(taken) < count:
+                taken.append(next(self._items))
                 if monotonic() > until:
-                    return taken, None
+                    break
+        except StopIteration as end:
+            self._latest = start, (taken, (end.value,))
         except BaseException as error:
             # The items first; the exception is what the next call meets, and every one after it.
             if type(self._items) is not _Raising:
                 self._items = _Raising(error)
             if not taken:
                 raise
-            return taken, None
-        return taken, None if len(taken) == count else (self._value,)
 
     def throw(self, error: BaseException, start: int) -> Chunk:
         """Raise an exception in the generator; return what it yields next, or how it ends.
 
         Raises:
-            BaseException: whatever it raises in turn.
+            BaseException: whatever it raises in turn; `error` where it is no generator.
         """
         try:
-            taken = [self._items.throw(error)]  # type: ignore[attr-defined]
-        except StopIteration:
-            self._chunk, self._first = ([], (self._value,)), start
-        else:
-            self._chunk, self._first = (taken, None), start
-        return self._chunk
+            throw = getattr(self._items, "throw", None)
+            if throw is None:
+                raise error
+            self._latest = start, ([throw(error)], None)
+        except StopIteration as end:
+            self._latest = start, ([], (end.value,))
+        return self._latest[1]
 
     def close(self) -> None:
         """Close the iterator, if it is one that can be closed."""
-        self._chunk = ([], (None,))
-        self._items.close()  # type: ignore[attr-defined]
+        self._latest = self._latest[0], ([], (None,))
+        close = getattr(self.items, "close", None)
+        if close is not None:
+            close()
 
 
 class _Raising:
@@ -126,12 +125,6 @@ class _Raising:
 
     def __next__(self) -> NoReturn:
         raise self._error.with_traceback(self._traceback)
-
-    def throw(self, error: BaseException) -> NoReturn:
-        raise error
-
-    def close(self) -> None:
-        """Do nothing: it has ended."""
 
 
 class Stream:
@@ -175,7 +168,8 @@ class Stream:
             StopIteration: it ended.
             BaseException: whatever it raised in turn.
         """
-        _, start, _ = self._place
+        _, start, end = self._place
+        self._place = (iter(()), start, end and (None,))
         self._put(self._call(_THROW, error, start), start)
         return next(self)
 

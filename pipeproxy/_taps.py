@@ -14,6 +14,7 @@ from typing import Any, Final, Protocol
 
 from ._channel import Channel
 from ._wire import (
+    CLAIM,
     FAREWELL,
     FROM_CLIENT,
     FROM_OWNER,
@@ -27,7 +28,7 @@ from ._wire import (
 
 _LEGAL: Final = FROM_CLIENT | FROM_OWNER
 #: Frames that nobody asked for: how many there are, and when, is no matter of the program.
-_UNCOUNTED: Final = frozenset({HELLO, RELEASE, FAREWELL})
+_UNCOUNTED: Final = frozenset({HELLO, CLAIM, RELEASE, FAREWELL})
 
 
 class Block(Protocol):

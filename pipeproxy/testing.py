@@ -186,7 +186,8 @@ class disturbed:  # noqa: N801
     Args:
         action: what is done: `kill`, `stop`, `interrupt`, or any callable.
         frame: at which frame from the beginning of the block on, in whatever thread: calls and
-            replies count (and what enters and leaves sections), greetings and releases do not;
+            replies count (and what enters and leaves sections), greetings do not, nor what is told
+            with a call of the references that are held;
             frames that are written, or for READING those that are read; None for a random one.
         when: at which moment of it; None for a random one.
         seed: for what is random; None for another choice each time.

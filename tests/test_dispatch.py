@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 
-from pipeproxy import CodecError, Listener, NotExposed, Released, _dispatch
+from pipeproxy import CodecError, NotExposed, Released, _dispatch
 from pipeproxy._callers import Caller
 from pipeproxy._dispatch import Dispatch
-from pipeproxy._members import FIRST_METHOD, GET, SET, Members
+from pipeproxy._door import Route
+from pipeproxy._faces import face_of
+from pipeproxy._members import FIRST_METHOD, GET, SET
 from pipeproxy._objects import Client, Objects, Shared
-from pipeproxy._proxy import link_of
 from pipeproxy._wire import CALL, FAILURE, RESULT
 from pipeproxy.codecs import pickle as codec
 from pipeproxy.transports.pipe import open_pair
@@ -59,14 +60,13 @@ def objects() -> Objects:
 @pytest.fixture
 def shared(objects: Objects) -> Shared:
     subject = Subject()
-    with Listener() as listener:
-        plain = link_of(listener.share(subject)).plain
-    return objects.add(subject, Members(plain))
+    return objects.add(Shared(subject, face_of(subject)))
 
 
 @pytest.fixture
 def dispatch(objects: Objects) -> Dispatch:
-    return Dispatch(objects, lambda value: NotImplemented, lambda caller: None)
+    route = Route(b"listener", 1, b"\0nowhere", b"secret", 0.0)
+    return Dispatch(objects, tuple(route), lambda caller: None)
 
 
 def run(dispatch: Dispatch, number: int, member: int, payload: bytes) -> Any:

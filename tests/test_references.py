@@ -57,9 +57,10 @@ def test_a_reference_that_comes_home_with_a_call_is_the_object_and_else_a_proxy(
 def test_only_proxies_are_referred_to() -> None:
     proxy, listener = share(Thing())
     with listener:
-        assert refer(proxy) == (arrive, link_of(proxy).reference)
-        for value in (Thing(), Thing, 1, [proxy], None):
-            assert refer(value) is NotImplemented
+        for to in (link_of(proxy).route.listener, b"another listener"):
+            assert refer(to, proxy) == (arrive, link_of(proxy).reference)
+            for value in (Thing(), Thing, 1, [proxy], None):
+                assert refer(to, value) is NotImplemented
 
 
 def test_one_process_knows_a_listener_as_one_owner_until_nothing_refers_to_it() -> None:

@@ -7,6 +7,7 @@ import os
 import pickle
 import tracemalloc
 from collections.abc import Callable, Iterator
+from io import BytesIO
 from random import Random
 from typing import Any
 
@@ -20,6 +21,7 @@ from pipeproxy._members import DELETE, FIRST_METHOD, GET, SET
 from pipeproxy._proxy import link_of, members_of
 from pipeproxy._wire import (
     CALL,
+    CLAIM,
     FAILURE,
     FAREWELL,
     FROM_OWNER,
@@ -31,7 +33,7 @@ from pipeproxy._wire import (
     Decoder,
     Frame,
     header,
-    pack_numbers,
+    pack_pairs,
 )
 from pipeproxy.codecs import pickle as codec
 from pipeproxy.transports.pipe import open_pair
@@ -188,6 +190,7 @@ GARBAGE: dict[str, Callable[[Raw], bytes]] = {
         (LIMIT + 1).to_bytes(4, "little") + header(CALL, 0)[4:]
     ),
     "a release that is cut off": lambda raw: header(RELEASE, 5) + b"12345",
+    "a claim that is cut off": lambda raw: header(CLAIM, 24) + bytes(24),
     "garbage after a good call": lambda raw: raw.call("count") + b"\xff" * 100,
 }
 
@@ -323,15 +326,21 @@ def test_an_object_that_does_not_exist_is_released(scene: Scene, number: int) ->
 # References --------------------------------------------------------------------------------------
 
 
-def open_iterator(raw: Raw) -> int:
-    """Ask for an iterator, which stays in the owner, and return its number."""
+class References(pickle.Unpickler):
+    """Reads a reply without receiving what it refers to, which is at home here."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        return lambda route, number, *rest: (number, rest[-1])
+
+
+def open_iterator(raw: Raw) -> tuple[int, int]:
+    """Ask for an iterator, which stays in the owner; return its number and by which ident."""
     raw.write(raw.call("__iter__"))
     kind, *_, payload = raw.read()
     assert kind == RESULT
-    stream: Any = codec.decode(payload)
-    number: int = stream._number
-    stream._number = 0  # it gives back nothing itself
-    return number
+    number, ident = References(BytesIO(payload)).load()
+    assert ident == raw.ident
+    return number, ident
 
 
 def take(raw: Raw, number: int) -> Any:
@@ -339,35 +348,64 @@ def take(raw: Raw, number: int) -> Any:
     return raw.result()
 
 
+def release(*pairs: tuple[int, int]) -> bytes:
+    payload = pack_pairs(pairs)
+    return header(RELEASE, len(payload)) + payload
+
+
 def test_what_a_client_holds_is_given_up_when_it_says_so(scene: Scene) -> None:
     raw = scene.client()
-    number = open_iterator(raw)
+    number, ident = open_iterator(raw)
     assert scene.listener.stats().references == 2
-    assert take(raw, number) == ([0, 1, 2, 3, 4], True)
-    raw.write(header(RELEASE, 8) + pack_numbers([number]))
+    assert take(raw, number) == ([0, 1, 2, 3, 4], None)
+    raw.write(release((ident, number)))
     assert type(take(raw, number)) is Released
+    assert scene.listener.stats().references == 1
+
+
+def test_what_a_client_gave_up_before_it_got_it_is_not_kept(scene: Scene) -> None:
+    raw = scene.client()
+    asked = raw.call("__iter__")
+    raw.write(release((raw.ident, 0)) + asked)
+    assert raw.read()[0] == RESULT
     assert scene.listener.stats().references == 1
 
 
 def test_releases_of_what_is_not_held_are_ignored(scene: Scene) -> None:
     holder, other = scene.client(), scene.client()
-    number = open_iterator(holder)
+    number, ident = open_iterator(holder)
     numbers = [number, holder.number, 0, 999, 2**64 - 1, number]
-    other.write(header(RELEASE, 8 * len(numbers)) + pack_numbers(numbers))
+    other.write(release(*[(of, number) for number in numbers for of in (ident, 0, 999)]))
     other.write(header(RELEASE, 0))
     assert other.ask("echo", 1) == 1
-    assert take(holder, number) == ([0, 1, 2, 3, 4], True)
+    holder.write(release((ident, holder.number), (ident + 1, number), (ident + 1, 0)))
+    assert take(holder, number) == ([0, 1, 2, 3, 4], None)
     assert scene.listener.stats().references == 2
     for _ in range(2):
-        holder.write(header(RELEASE, 8) + pack_numbers([number]))
+        holder.write(release((ident, number)))
     assert holder.ask("echo", 1) == 1
+    assert scene.listener.stats().references == 1
+
+
+def test_a_claim_holds_until_it_is_released_however_often_it_was_told(scene: Scene) -> None:
+    holder, other = scene.client(), scene.client()
+    number, ident = open_iterator(holder)
+    claim = pack_pairs([(7, number), (7, 999)])
+    for _ in range(3):
+        other.write(header(CLAIM, len(claim)) + claim)
+    assert other.ask("echo", 1) == 1
+    holder.write(release((ident, number)))
+    assert holder.ask("echo", 1) == 1
+    assert take(other, number) == ([0, 1, 2, 3, 4], None)
+    other.write(release((7, number)))
+    assert type(take(other, number)) is Released
     assert scene.listener.stats().references == 1
 
 
 def test_what_a_client_holds_outlives_its_channel_but_not_its_process(scene: Scene) -> None:
     reader, writer = os.pipe()
     raw = scene.client(introduced=True)
-    number = open_iterator(raw)
+    number, _ = open_iterator(raw)
     # The pipe stands in for a process: its end becomes readable when the writer is closed.
     client = scene.listener._objects.clients[raw.token]
     service = scene.listener._service
@@ -381,7 +419,7 @@ def test_what_a_client_holds_outlives_its_channel_but_not_its_process(scene: Sce
     raw.close()
     scene.check_good()
     assert scene.listener.stats().references == 2
-    assert take(scene.good, number) == ([0, 1, 2, 3, 4], True)
+    assert take(scene.good, number) == ([0, 1, 2, 3, 4], None)
     os.close(writer)
     scene.listener.poll()
     assert scene.listener.stats().references == 1

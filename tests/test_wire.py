@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from pipeproxy._wire import (
     CALL,
+    CLAIM,
     ENTER,
     FAILURE,
     FAREWELL,
@@ -25,9 +26,10 @@ from pipeproxy._wire import (
     Decoder,
     Frame,
     header,
-    pack_numbers,
+    pack_number,
+    pack_pairs,
     unpack_number,
-    unpack_numbers,
+    unpack_pairs,
 )
 from pipeproxy.errors import CodecError, ProtocolError
 
@@ -46,10 +48,11 @@ from .strategies import (
 
 CLIENT_SAYS: list[Frame] = [
     (CALL, 1, 7, 3, b"payload"),
-    (RELEASE, 0, 0, 0, pack_numbers([1, 2**64 - 1])),
+    (RELEASE, 0, 0, 0, pack_pairs([(1, 0), (2**64 - 1, 7)])),
+    (CLAIM, 0, 0, 0, pack_pairs([(2, 7)])),
     (CALL, 2, 7, 0, b""),
-    (ENTER, 3, 7, 0, pack_numbers([5])),
-    (LEAVE, 4, 7, 0, pack_numbers([5])),
+    (ENTER, 3, 7, 0, pack_number(5)),
+    (LEAVE, 4, 7, 0, pack_number(5)),
     (CALL, 2**64 - 1, 2**64 - 1, 2**16 - 1, bytes(range(256))),
 ]
 OWNER_SAYS: list[Frame] = [
@@ -181,10 +184,10 @@ def test_a_large_payload_that_came_whole_is_not_copied(size: int) -> None:
 
 def test_the_number_of_an_entering_survives() -> None:
     for number in (0, 1, 2**64 - 1):
-        assert unpack_number(pack_numbers([number])) == number
-    for numbers in ([], [1, 2]):
+        assert unpack_number(pack_number(number)) == number
+    for size in (0, 7, 9, 16):
         with pytest.raises(ProtocolError):
-            unpack_number(pack_numbers(numbers))
+            unpack_number(bytes(size))
 
 
 # What is no frame ---------------------------------------------------------------------------------
@@ -271,18 +274,18 @@ def test_what_the_other_side_would_refuse_cannot_be_sent() -> None:
         header(CALL, LIMIT + 1)
 
 
-# Numbers ------------------------------------------------------------------------------------------
+# Pairs --------------------------------------------------------------------------------------------
 
 
-@given(st.lists(u64))
-@example([0, 2**64 - 1])
-def test_numbers_survive_their_packing(numbers: list[int]) -> None:
-    packed = pack_numbers(numbers)
-    assert len(packed) == 8 * len(numbers)
-    assert unpack_numbers(packed) == unpack_numbers(memoryview(packed)) == numbers
+@given(st.lists(st.tuples(u64, u64)))
+@example([(0, 2**64 - 1)])
+def test_pairs_survive_their_packing(pairs: list[tuple[int, int]]) -> None:
+    packed = pack_pairs(pairs)
+    assert len(packed) == 16 * len(pairs)
+    assert unpack_pairs(packed) == unpack_pairs(memoryview(packed)) == pairs
 
 
-@given(st.binary().filter(lambda payload: len(payload) % 8))
-def test_numbers_that_are_cut_off_are_refused(payload: bytes) -> None:
+@given(st.binary().filter(lambda payload: len(payload) % 16))
+def test_pairs_that_are_cut_off_are_refused(payload: bytes) -> None:
     with pytest.raises(ProtocolError, match=re.escape(f"{len(payload)} bytes is cut off")):
-        unpack_numbers(payload)
+        unpack_pairs(payload)

@@ -30,6 +30,7 @@ from pipeproxy._references import rebuild
 from pipeproxy._spec import describe
 from pipeproxy._wire import (
     CALL,
+    CLAIM,
     FAILURE,
     FROM_CLIENT,
     FROM_OWNER,
@@ -42,7 +43,8 @@ from pipeproxy._wire import (
     Decoder,
     Frame,
     header,
-    pack_numbers,
+    pack_number,
+    pack_pairs,
 )
 from pipeproxy.codecs import pickle as codec
 from pipeproxy.transports.pipe import Pipe, open_pair, wait_for
@@ -149,10 +151,11 @@ class WildClient(_Wild):
         return header(CALL, len(payload), self._ident, self._number, number) + payload
 
     def asides(self) -> list[bytes]:
-        numbers = pack_numbers([self._number, 0])  # two, as one could be flipped to an entering
+        pair = pack_pairs([(self._ident, self._number)])
         return [
-            header(RELEASE, len(numbers)) + numbers,
-            header(LEAVE, 8, self._ident + 1, self._number) + numbers[8:],
+            header(RELEASE, len(pair)) + pair,
+            header(CLAIM, len(pair)) + pair,
+            header(LEAVE, 8, self._ident + 1, self._number) + pack_number(0),
         ]
 
     def largest(self) -> list[bytes]:
