@@ -329,7 +329,9 @@ class WildOwner:
             data = pipe.read(1 << 16)
             if not data:
                 return
-            for _, ident, _, _, payload in decoder.feed(data):
+            for kind, ident, _, _, payload in decoder.feed(data):
+                if kind != CALL:
+                    continue  # what it claims and releases
                 [value], _ = codec.decode_call(payload)
                 answer = codec.encode(value)
                 frame = header(RESULT, len(answer), ident) + answer
