@@ -31,6 +31,7 @@ if sys.platform == "win32":
 
 from ._deadline import timeout
 from ._marks import blocking, by_reference, exposed, hidden, proxied, readonly
+from ._values import by_value
 from .errors import (
     CallLost,
     CallTimeout,
@@ -50,6 +51,7 @@ from .errors import (
 )
 
 if typing.TYPE_CHECKING:
+    from ._lent import by_ref
     from ._listener import Listener, share
     from ._locked import locked
     from ._orphans import end_with
@@ -74,7 +76,9 @@ __all__ = [
     "RemoteTraceback",
     "SpecError",
     "blocking",
+    "by_ref",
     "by_reference",
+    "by_value",
     "end_with",
     "exposed",
     "hidden",
@@ -91,6 +95,7 @@ __all__ = [
 _LATER = {
     "Host": "_spawn",
     "Listener": "_listener",
+    "by_ref": "_lent",
     "end_with": "_orphans",
     "locked": "_locked",
     "share": "_listener",

@@ -11,12 +11,12 @@ import os
 import select
 from collections import deque
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
 from . import _descriptors
 from ._channel import Channel
 from ._objects import Client
-from ._sections import Activity, Entry, Section
+from ._sections import Activity, Entry, Section, Served
 from ._wire import ENTER, FROM_CLIENT, Frame
 from .transports.pipe import Pipe, make_poller, open_pair
 
@@ -32,6 +32,8 @@ class Caller(Channel):
     Attributes:
         activity: that of the thread it belongs to.
         client: the process of that.
+        asked: upcalls that the thread was not seen to answer, by ident.
+        relays: sections were entered on it in the name of other activities.
         frames: what has arrived and was not served yet.
         writing: it did not take all that was said to it, so the owner waits until it takes more.
         paused: it takes too little, or is parked, so nothing is read from it.
@@ -43,20 +45,26 @@ class Caller(Channel):
 
     __slots__ = (
         "activity",
+        "asked",
         "client",
         "ended",
         "entry",
         "frames",
         "parked",
         "paused",
+        "relays",
         "serving",
+        "upcalls",
         "writing",
     )
 
-    def __init__(self, pipe: Pipe, activity: Activity) -> None:
+    def __init__(self, pipe: Pipe, client: Client, activity: Activity, upcalls: Any) -> None:
         super().__init__(pipe, FROM_CLIENT)
         self.activity = activity
-        self.client: Client = activity.client
+        self.client = client
+        self.upcalls = upcalls
+        self.asked: dict[int, Any] = {}
+        self.relays = False
         self.frames: deque[Frame] = deque()
         self.writing = False
         self.paused = False
@@ -65,9 +73,23 @@ class Caller(Channel):
         self.entry: tuple[Section, Entry] | None = None
         self.ended = False
 
+    @property
+    def served(self) -> Served:
+        """What a call that is served on it belongs to, if that does not say so itself."""
+        return Served(self.activity, (self.client.token,), self.upcalls.way_to(self))
+
     def is_full(self) -> bool:
-        """Whether it may not say more while it is parked: no more than that it stopped waiting."""
-        return self.serving or self.frames[0][0] != ENTER or len(self.frames) > _MOST_BEHIND
+        """Whether it may not say more while it is parked.
+
+        It may say that it stopped waiting, and answer upcalls.
+        """
+        if self.serving:
+            return not self.asked or len(self.frames) > _MOST_BEHIND
+        return self.frames[0][0] != ENTER or len(self.frames) > _MOST_BEHIND
+
+    def is_waited_for(self) -> bool:
+        """Whether the thread waits for an answer, and can be called meanwhile."""
+        return self.serving or bool(self.frames)
 
 
 class Callers:
@@ -101,18 +123,17 @@ class Callers:
             self._wait_no_more(number)
             del self.watched[number]
 
-    def open(self, pipe: Pipe, activity: Activity, greeting: bytes) -> Caller:
-        """Say the first word on one more channel of an activity, and read from it.
+    def open(self, caller: Caller, greeting: bytes) -> None:
+        """Say the first word on one more channel, and read from it.
 
         Raises:
             OSError: it cannot be waited for.
         """
-        caller = Caller(pipe, activity)
+        pipe = caller.pipe
         caller.send(greeting)
         self.poller.register(pipe.reader, select.POLLIN)
         self.readers[pipe.reader] = caller
         caller.client.channels.add(caller)
-        return caller
 
     def balance(self, caller: Caller) -> None:
         """Wait for what the channel needs now: to be written to, to be read from."""

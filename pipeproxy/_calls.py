@@ -8,7 +8,9 @@ keeps the line; the late reply is known by its id and dropped.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final
+from math import inf
+from time import monotonic
+from typing import Any, Final, Protocol, cast
 
 from . import _deadline, _life
 from ._descriptors import Descriptor
@@ -16,14 +18,21 @@ from ._door import Route
 from ._held import Holdings, idents
 from ._lines import Line, Lines
 from ._members import Plain, name_of, parameters_of
+from ._sections import Block, Served, Up, here
 from ._wire import (
     CALL,
+    CALL_WITHIN,
     ENTER,
     FAREWELL,
+    GIVEN_BACK,
     LEAVE,
     RESULT,
+    UP,
+    UP_RESULT,
+    UPCALL,
     Frame,
     header,
+    pack_context,
     pack_number,
 )
 from .codecs import pickle as codec
@@ -32,10 +41,29 @@ from .errors import CallLost, CallTimeout, CodecError, ListenerClosed, OwnerDied
 #: Frames of up to this many bytes are put together before they are written.
 _JOIN_BELOW: Final = 1 << 16
 
-#: A weak reference to what a section was entered for.
-Block = Callable[[], object]
-Refer = Callable[[object], Any]
 Call = Callable[[int, tuple[Any, ...], "dict[str, Any] | None"], Any]
+
+_RESULTS: Final = frozenset({RESULT, UP_RESULT})
+_UP: Final = frozenset({UPCALL, GIVEN_BACK})
+
+#: The ways to processes that have no door: they are clients of a listener of this one.
+guests: dict[bytes, Any] = {}
+
+
+class Surroundings(Protocol):
+    """What an `Owner` needs of this process."""
+
+    def outgoing(self, route: Route) -> Any:
+        """Return what is asked how the parts of an argument travel to a listener."""
+
+    def answer(self, route: Route, frame: Frame) -> tuple[int, bytes | memoryview]:
+        """Answer an upcall of a listener: return the kind and the payload."""
+
+    def given_back(self, route: Route, frame: Frame) -> None:
+        """Heed that a listener holds something no more."""
+
+    def lost(self, route: Route) -> None:
+        """Heed that the process of a listener is dead."""
 
 
 class Owner:
@@ -44,7 +72,7 @@ class Owner:
     Args:
         route: how to reach it.
         held: what this process holds of it.
-        refer: what turns proxies among arguments into references.
+        here: this process.
         lobby: the inherited door, in a forked child.
         life: the inherited life descriptor, in a forked child.
 
@@ -57,7 +85,7 @@ class Owner:
         self,
         route: Route,
         held: Holdings,
-        refer: Refer,
+        here: Surroundings,
         lobby: Any = None,
         life: Descriptor | None = None,
     ) -> None:
@@ -66,7 +94,7 @@ class Owner:
         #: What it is inside of: objects and blocks, by the numbers of the enterings.
         self._inside: dict[int, tuple[int, Block]] = {}
         self.lines = Lines(route, lobby, life)
-        self._refer = refer
+        self._here = here
         _life.at_fork(self)
 
     def forked(self) -> None:
@@ -92,28 +120,109 @@ class Owner:
         """
         if self._inside:
             self._leave_forgotten()
-        try:
-            payload = codec.encode_call(args, kwargs, self._refer)
-        except CodecError:
-            culprit = self._culprit(plain, member, args, kwargs)
-            raise culprit from culprit.__cause__
+        up = self._way_up()
+        outgoing = None
+        payload = codec.encode_atoms(args, kwargs)
+        if payload is None:
+            outgoing = self._here.outgoing(self.route) if up is None else up.outgoing()
+            payload = self._encode(plain, member, args, kwargs, outgoing)
         deadline = _deadline.current()
-        line, ident = self._line(deadline)
+        line, ident = self._line(deadline) if up is None else (None, next(idents) | UP)
         try:
-            kind, answer = self._ask(line, CALL, number, member, payload, deadline)
-            if kind == RESULT:
-                try:
-                    return codec.decode(answer)
-                except CodecError:
-                    return codec.decode(answer, f"the result of {name_of(plain, member, args)}")
-            failure = codec.decode_failure(answer)
-        except BaseException:
-            self.held.abandon(ident)
+            if up is not None:
+                kind, answer = self._ask_up(up, ident, number, member, payload, deadline)
+            else:
+                assert line is not None
+                kind, answer = self._call(line, number, member, payload, deadline)
+            value = self._read(kind, answer, plain, member, args)
+        except BaseException as error:
+            self._abandon(ident, error, outgoing if line is None or line.unsent else None)
             raise
+        if kind in _RESULTS:
+            return value
         try:
-            raise failure
+            raise value
         finally:
-            del failure  # else the frame in its own traceback would keep it alive
+            del value  # else the frame in its own traceback would keep it alive
+
+    def _encode(
+        self,
+        plain: Plain,
+        member: int,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any] | None,
+        outgoing: Any,
+    ) -> bytes:
+        try:
+            return codec.encode_call(args, kwargs, outgoing.refer)
+        except CodecError as error:
+            where, parameters = name_of(plain, member, args), parameters_of(plain, member)
+            culprit = codec.explain_call(args, kwargs, outgoing.refer, where, parameters)
+            outgoing.take_back()
+            raise culprit from culprit.__cause__ or error
+
+    def _read(
+        self,
+        kind: int,
+        answer: bytes | memoryview,
+        plain: Plain,
+        member: int,
+        args: tuple[Any, ...],
+    ) -> Any:
+        """Return the result, or the exception, that an answer holds."""
+        if kind not in _RESULTS:
+            return codec.decode_failure(answer)
+        try:
+            return codec.decode(answer)
+        except CodecError:
+            return codec.decode(answer, f"the result of {name_of(plain, member, args)}")
+
+    def _abandon(self, ident: int, error: BaseException, outgoing: Any) -> None:
+        """Want nothing of what comes with the reply, and lend nothing, as a call has failed."""
+        self.held.abandon(ident)
+        if outgoing is not None:
+            outgoing.take_back()
+        if isinstance(error, OwnerDied):
+            self._here.lost(self.route)
+
+    def _way_up(self) -> Up | None:
+        """Return how to reach the owner without a line of its own."""
+        served = here.served
+        if served is not None and self.route.process in served.path and served.up is not None:
+            return served.up
+        if self.route.address:
+            return None
+        guest = guests.get(self.route.process)
+        if guest is None:
+            raise OwnerDied(
+                f"process {self.route.pid}, which holds the object, has no listener, and is no "
+                f"client of this process any more: share the object on a Listener of its own"
+            )
+        return cast(Up, guest)
+
+    def _ask_up(  # noqa: PLR0913, PLR0917 - the fields of a frame, where it goes and until when
+        self,
+        up: Up,
+        ident: int,
+        number: int,
+        member: int,
+        payload: bytes,
+        deadline: float | None,
+    ) -> tuple[int, bytes | memoryview]:
+        news, told = self.held.news_for(self.route.listener)
+        target = self.route.listener, number, member
+        reply = up.ask(ident, target, payload, deadline, told)
+        self.held.told(news)
+        return reply
+
+    def _call(
+        self, line: Line, number: int, member: int, payload: bytes, deadline: float | None
+    ) -> tuple[int, bytes | memoryview]:
+        chain = here.served
+        if chain is None and deadline is None:
+            return self._ask(line, CALL, number, member, payload, deadline)
+        payload = context_of(chain, deadline) + payload
+        return self._ask(line, CALL_WITHIN, number, member, payload, deadline)
 
     def enter(self, number: int, entering: int, block: Block) -> None:
         """Enter the section of one of its objects; wait until nobody else is in it.
@@ -131,6 +240,8 @@ class Owner:
         if self._inside:
             self._leave_forgotten()
         asked = pack_number(entering)
+        if here.served is not None:
+            asked += context_of(here.served, None)
         self._inside[entering] = number, block
         try:
             deadline = _deadline.current()
@@ -219,9 +330,15 @@ class Owner:
         else:
             line.send(head)
             line.send(payload)
+        server = here.server
+        beside = None if server is None else server.beside
+        since = monotonic() if beside else 0.0
         while True:
             if line.unsent:
                 self.lines.wait_to_write(line, deadline)
+            elif beside:
+                # The longer it waits the more it lets be served: see `Service.beside`.
+                beside(line.pipe.reader, since, deadline)
             elif not line.wait(None if deadline is None else _deadline.left(deadline)):
                 raise _deadline.passed()
             try:
@@ -232,13 +349,27 @@ class Owner:
                 reply = self._own_reply(line, frames)
                 if reply is not None:
                     return reply
-            else:
+            elif not beside:
                 self.lines.check(line)
+
+    def _serve(self, line: Line, frame: Frame) -> None:
+        """Heed what the owner says to this thread while it waits for an answer."""
+        kind, ident = frame[:2]
+        if kind == GIVEN_BACK:
+            self._here.given_back(self.route, frame)
+            return
+        with self.lines.deeper():
+            what, answer = self._here.answer(self.route, frame)
+        if line.pipe.closed:  # the object forked this process
+            raise self.lines.hung_up()
+        line.send(header(what, len(answer), ident))
+        line.send(answer)
 
     def _own_reply(self, line: Line, frames: list[Frame]) -> tuple[int, bytes | memoryview] | None:
         """Return the latest call's reply, if it is among these frames; drop all earlier ones."""
         ident = line.ident
-        for kind, of, _, _, answer in frames:
+        for frame in frames:
+            kind, of, _, _, answer = frame
             if of == ident:
                 if frames[-1][0] == FAREWELL:
                     self.lines.leave(line)
@@ -246,16 +377,24 @@ class Owner:
             if kind == FAREWELL:
                 self.lines.leave(line)
                 raise self.lines.closed()
-            if of > ident:
+            if kind in _UP:
+                self._serve(line, frame)
+            elif of > ident:
                 raise ProtocolError(f"a reply came to call {of}, which was never made")
         return None
 
-    def _culprit(
-        self, plain: Plain, member: int, args: tuple[Any, ...], kwargs: dict[str, Any] | None
-    ) -> CodecError:
-        """Find out which argument cannot travel."""
-        where, parameters = name_of(plain, member, args), parameters_of(plain, member)
-        return codec.explain_call(args, kwargs, self._refer, where, parameters)
+
+def context_of(served: Served | None, deadline: float | None) -> bytes:
+    """Return the context of a call that is made now, as it travels.
+
+    Args:
+        served: what this thread serves.
+    """
+    left = _deadline.left(deadline)
+    seconds = inf if left is None else left
+    if served is None:
+        return pack_context(seconds, 0, ())
+    return pack_context(seconds, served.activity.thread, served.path)
 
 
 def _over() -> None:

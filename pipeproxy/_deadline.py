@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextvars import ContextVar, Token
 from time import monotonic
 from types import TracebackType
+from typing import TypeVar
 
 from .errors import CallTimeout
+
+T = TypeVar("T")
 
 _deadline: ContextVar[float | None] = ContextVar("pipeproxy_deadline", default=None)
 
@@ -17,6 +21,18 @@ current = _deadline.get
 def left(deadline: float | None) -> float | None:
     """Return the seconds until a deadline, 0 if it has passed and None if there is none."""
     return None if deadline is None else max(0.0, deadline - monotonic())
+
+
+def run(deadline: float | None, call: Callable[[], T]) -> T:
+    """Call ``call()`` with this deadline, or an earlier one that holds already."""
+    outer = current()
+    if deadline is None or (outer is not None and outer < deadline):
+        return call()
+    token = _deadline.set(deadline)
+    try:
+        return call()
+    finally:
+        _deadline.reset(token)
 
 
 def passed() -> CallTimeout:
@@ -56,9 +72,10 @@ class timeout:  # noqa: N801 - reads as the verb that it is: ``with timeout(0.5)
     """Give the calls inside a block at most this many seconds, all of them together.
 
     Blocks nest; the earliest deadline counts. A call that is still unanswered then raises
-    `CallTimeout`; it may still be running in the owner, and its late answer is dropped. It holds
-    for the calls of this thread or task only, and not in the owner's own process, where a call is
-    an ordinary call of the object itself.
+    `CallTimeout`; it may still be running in the owner, and its late answer is dropped. Calls that
+    the call makes in turn have what is left of the time. It holds for the calls of this thread or
+    task only, and not in the owner's own process, where a call is an ordinary call of the object
+    itself.
 
     Args:
         seconds: any number above 0, up to 2,000,000 (23 days).

@@ -10,22 +10,29 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from functools import partial
+from math import inf
+from time import monotonic
 from typing import Any, Final
 
+from . import _deadline
 from ._callers import Caller
 from ._members import name_of
 from ._objects import Client, Objects, Shared
 from ._outgoing import Outgoing
 from ._references import PlainRoute
-from ._sections import Entry, Section, here, stuck
+from ._sections import Activity, Entering, Entry, Section, Served, activity_of, here, stuck
 from ._wire import (
+    CALL_WITHIN,
     CLAIM,
     ENTER,
     FAILURE,
     LEAVE,
     LIMIT,
     RESULT,
+    UP_FAILURE,
+    UP_RESULT,
     Frame,
+    unpack_context,
     unpack_number,
     unpack_pairs,
 )
@@ -49,9 +56,10 @@ class Dispatch:
 
     Attributes:
         errors: calls that ended in an exception.
-        guest: the thread that polls only waits for something at home itself. So it runs calls of
-            those only who are in a section, whom somebody may be waiting for.
+        guest: the thread that polls only waits for something itself. So it runs calls of those only
+            whom somebody may be waiting for: who are in a section, or belong to what waits.
         later: callers whose frames it did not serve as a guest.
+        below: callers who need what a call further down the stack is in.
         blocked: sections that somebody waits for.
     """
 
@@ -64,6 +72,7 @@ class Dispatch:
         self.errors = 0
         self.guest = False
         self.later: deque[Caller] = deque()
+        self.below: deque[Caller] = deque()
         self.blocked: set[Section] = set()
         self._objects = objects
         self._route = route
@@ -91,6 +100,7 @@ class Dispatch:
                     with right:
                         right.release()
                         if section.holder is None:
+                            section.runner = caller.activity
                             caller.frames.popleft()
                             reply = self.answer(caller.client, shared, frame)
             except BaseException:
@@ -98,32 +108,64 @@ class Dispatch:
                     right.release()
                 raise
         if reply is None:
-            return self._call_in_line(caller, shared, frame)
+            return self._call_in_line(caller, shared, frame, caller.served, None)
         if section.line:
             section.settle()
         return reply
 
-    def _call_in_line(self, caller: Caller, shared: Shared, frame: Frame) -> Reply | None:
-        section, activity = shared.section, caller.activity
-        if self.guest and not activity.sections:
+    def _call_within(self, caller: Caller, frame: Frame) -> Reply | None:
+        """As `call`, for a call that belongs to a chain, or has a deadline."""
+        kind, ident, number, member, payload = frame
+        (seconds, thread, path), payload = unpack_context(payload)
+        try:
+            shared = self._objects.find(number)
+        except Released as error:
+            self.give_up(caller)
+            caller.frames.popleft()
+            return self._failure(error, f"object {number}", caller.client, ident)
+        served = self._served(caller, thread, path)
+        deadline = None if seconds == inf else monotonic() + seconds
+        frame = kind, ident, number, member, payload
+        return self._call_in_line(caller, shared, frame, served, deadline)
+
+    def _served(self, caller: Caller, thread: int, path: tuple[bytes, ...]) -> Served:
+        served = caller.served
+        if path:
+            served.activity = activity_of(path[0], thread)
+            served.path = (*path, caller.client.token)
+        return served
+
+    def _call_in_line(
+        self,
+        caller: Caller,
+        shared: Shared,
+        frame: Frame,
+        served: Served,
+        deadline: float | None,
+    ) -> Reply | None:
+        section, activity = shared.section, served.activity
+        if self.guest and not activity.sections and activity not in here.lower:
             self.later.append(caller)
             return None
-        if section.runs_here():  # a call that waits, further down this thread's stack
+        runs = section.runs_here()
+        if runs and section.runner is not activity:  # further down this thread's stack
             if section.is_stuck_with(activity):
                 self.give_up(caller)
                 caller.frames.popleft()
                 where = name_of(shared.members.plain, frame[3])
                 return self._failure(stuck(), where, caller.client, frame[1])
-            self.later.append(caller)
+            self.below.append(caller)
             return None
-        if not self._is_in(section, caller, {}):
+        if not runs and not self._is_in(section, caller, activity, {}):
             return None
         caller.frames.popleft()
-        outer, here.served = here.served, activity
+        call = partial(self.answer, caller.client, shared, frame)
+        outer = here.serves
         try:
-            reply = section.run(partial(self.answer, caller.client, shared, frame))
+            here.serves = served
+            reply = section.run(partial(_deadline.run, deadline, call))
         finally:
-            here.served = outer
+            here.serves = outer
         self._got_in(section, caller)
         section.settle()
         return reply
@@ -135,8 +177,13 @@ class Dispatch:
             ProtocolError: it is not what a client sends.
         """
         kind, _, _, _, payload = frame
+        if kind == CALL_WITHIN:
+            return self._call_within(caller, frame)
         if kind == ENTER:
-            return self._enter(caller, frame[2], unpack_number(payload))
+            return self._enter(caller, frame)
+        if kind in {UP_RESULT, UP_FAILURE}:  # to an upcall that nobody waits for any more
+            caller.frames.popleft()
+            return SILENCE
         if kind == CLAIM:
             self._objects.claim(caller.client, unpack_pairs(payload))
             caller.frames.popleft()
@@ -151,7 +198,14 @@ class Dispatch:
         caller.frames.popleft()
         return SILENCE
 
-    def _enter(self, caller: Caller, target: int, number: int) -> Reply | None:
+    def _enter(self, caller: Caller, frame: Frame) -> Reply | None:
+        _, _, target, _, payload = frame
+        number = unpack_number(payload[:8])
+        client, activity = caller.client, caller.activity
+        if len(payload) > 8:  # in the name of the chain that it belongs to
+            (_, thread, path), _ = unpack_context(payload[8:])
+            activity = self._served(caller, thread, path).activity
+            caller.relays = True
         try:
             section = self._objects.find(target).section
         except Released as error:
@@ -162,33 +216,40 @@ class Dispatch:
         gone = caller.entry is not None and caller.entry[1].gone
         # A client whose deadline passed says so on the same channel, behind what waits.
         left = any(later[0] == LEAVE and unpack_number(later[-1]) == number for later in behind)
-        if gone or left or caller.ended or number in caller.client.left:
+        if gone or left or caller.ended or number in client.left:
             self.give_up(caller)
-            caller.client.left.pop(number, None)
+            client.left.pop(number, None)
             caller.frames.popleft()
             return SILENCE
-        if not self._is_in(section, caller, {number: None}):
+        client.sections.add(section)
+        if not self._is_in(section, caller, activity, {(client, number): None}):
             return None
         assert section.holder is not None
-        section.holder.numbers[number] = None
+        section.holder.numbers[client, number] = None
         self._got_in(section, caller)
         caller.frames.popleft()
         return RESULT, b""
 
     def _leave(self, client: Client, target: int, number: int) -> bool:
         try:
-            return self._objects.find(target).section.leave(client, number)
+            section = self._objects.find(target).section
         except Released:
             return True  # it ended with the object
+        left = section.leave(client, number)
+        if not section.enterings_of(client):
+            client.sections.discard(section)
+        return left
 
     # -- sections ---------------------------------------------------------------------------------
 
-    def _is_in(self, section: Section, caller: Caller, numbers: dict[int, None]) -> bool:
-        """Whether a caller is in a section, or enters it now; else let it wait in line, once."""
-        if section.is_held_by(caller.activity):
+    def _is_in(
+        self, section: Section, caller: Caller, activity: Activity, numbers: dict[Entering, None]
+    ) -> bool:
+        """Whether an activity is in a section, or enters it now; else let it wait in line, once."""
+        if section.is_held_by(activity):
             return True
         if caller.entry is None:
-            entry = Entry(caller.activity, partial(self._resume, caller), {**numbers})
+            entry = Entry(activity, partial(self._resume, caller), {**numbers})
             caller.entry = section, entry
             if section.enter(entry):
                 return True

@@ -56,13 +56,16 @@ class Route(NamedTuple):
 
     Attributes:
         listener: 16 random bytes, its identity.
+        process: the token of its process.
         pid: that of its process.
-        address: what to connect a datagram socket to.
+        address: what to connect a datagram socket to; empty if it has no door, and is reached while
+            its process waits for an answer.
         secret: 16 random bytes that prove that one was given a reference.
         spin: seconds, see `transports.pipe`.
     """
 
     listener: bytes
+    process: bytes
     pid: int
     address: bytes
     secret: bytes

@@ -15,7 +15,7 @@ from itertools import count
 from typing import Any, Final
 
 from . import _life
-from ._wire import CLAIM, RELEASE, header, pack_pairs
+from ._wire import CLAIM, GIVEN_BACK, RELEASE, header, pack_pairs
 
 #: In a release, in the place of a number: all that came with a reply.
 ALL: Final = 0
@@ -167,6 +167,18 @@ class Holdings(Known):
             payload = pack_pairs([pair for what, *pair in news if what == kind])
             if payload:
                 told += header(kind, len(payload)) + payload
+        return news, told
+
+    def news_for(self, listener: bytes) -> tuple[list[tuple[int, int, int]], bytes]:
+        """As `news`, for a listener of a process that is called as it waits, by its identity."""
+        if self.is_quiet():
+            return [], b""
+        news, _ = self.news()
+        told = b""
+        for kind in (CLAIM, RELEASE):
+            pairs = pack_pairs([pair for what, *pair in news if what == kind])
+            if pairs:
+                told += header(GIVEN_BACK, len(listener + pairs), member=kind) + listener + pairs
         return news, told
 
     def told(self, news: list[tuple[int, int, int]]) -> None:

@@ -14,21 +14,37 @@ from collections.abc import Callable
 from functools import partial
 from itertools import count
 from time import monotonic
-from typing import Any
+from typing import Any, Protocol
 
 from . import _deadline, _life
-from ._calls import Block, Owner
+from ._calls import Owner
 from ._door import Route
 from ._faces import face_of, travels_alive
-from ._held import Known
+from ._held import Known, idents
+from ._members import name_of
 from ._objects import Objects, Shared
+from ._outgoing import Outgoing
 from ._proxy import Proxy, link_of, make_proxy
 from ._references import Link, homes
-from ._sections import Entry, Section, here, stuck
-from ._turns import Turns
+from ._sections import Block, Entering, Entry, Section, here, stuck
 from ._values import itself
+from ._wire import CLAIM, UP_FAILURE, UP_RESULT, Frame
+from .codecs import pickle as codec
 from .codecs.pickle import ATOMS
-from .errors import ListenerClosed, Released
+from .errors import CodecError, ListenerClosed, Released
+
+#: The kind and the payload of an answer.
+Answer = tuple[int, bytes]
+
+
+class Waits(Protocol):
+    """How a thread of the owner's waits: others are to be served meanwhile."""
+
+    def wait(self, event: threading.Event, seconds: float | None, since: float) -> None:
+        """Wait for an event, for at most so long, or less; `since` when it began to wait."""
+
+    def wake(self) -> None:
+        """End a wait of whoever serves."""
 
 
 class Home:
@@ -43,7 +59,7 @@ class Home:
         closed: the listener answers no more, here neither.
     """
 
-    def __init__(self, route: Route, objects: Objects, turns: Turns) -> None:
+    def __init__(self, route: Route, objects: Objects, turns: Waits) -> None:
         self.closed = False
         self._turns = turns
         self._route = route
@@ -60,6 +76,14 @@ class Home:
         """
         shared = self._objects.of(target) or Shared(target, face_of(target))
         return self._proxy(self._objects.add(shared))
+
+    def lend(self, target: object) -> Any:
+        """Return a proxy of an object, which is shared for as long as somebody holds it.
+
+        Raises:
+            SpecError: it cannot be shared; the text says why.
+        """
+        return self._proxy(self._objects.of(target) or Shared(target, face_of(target)))
 
     def target_of(self, number: int) -> Any:
         """Return the object itself, for a reference that came home with a call.
@@ -163,7 +187,7 @@ class Home:
                 return value
             if type(value) in ATOMS or issubclass(type(value), Proxy):
                 return value
-            result = Shared(value, face_of(value))
+            return self.lend(value)
         return self._proxy(result)
 
     def _run(self, section: Section, call: Callable[[], Any]) -> Any:
@@ -172,7 +196,11 @@ class Home:
             try:
                 with section.right:
                     if section.holder is None and not section.line:
-                        return call()
+                        outer, section.runner = section.runner, here.activity
+                        try:
+                            return call()
+                        finally:
+                            section.runner = outer
             finally:
                 if section.line or section.holder is not None:
                     section.settle()
@@ -180,7 +208,7 @@ class Home:
             return section.run(call)
         stay = _Stay()
         number = next(_stays)
-        self._wait_for(section, {number: weakref.ref(stay)})
+        self._wait_for(section, {(None, number): weakref.ref(stay)})
         try:
             return section.run(call)
         finally:
@@ -194,14 +222,14 @@ class Home:
         """
         if section.is_held_by(here.activity):
             return True
-        if section.runs_here() and section.level != here.level:
+        if section.runs_here() and section.runner is not here.activity:
             raise stuck()
         return section.runs_here()
 
     def _enter(self, section: Section, entering: int, block: Block) -> None:
         """Enter a section; wait if somebody else is in it."""
         self.check_open()
-        numbers = {~entering: block}  # of the clients' numbers, none is negative
+        numbers: dict[Entering, Block] = {(None, entering): block}
         if not self._is_in(section):
             self._wait_for(section, numbers)
         elif section.is_held_by(here.activity):
@@ -211,9 +239,9 @@ class Home:
             section.hold(Entry(here.activity, _nothing, {**numbers}))
 
     def _leave(self, section: Section, entering: int) -> None:
-        section.leave(None, ~entering)
+        section.leave(None, entering)
 
-    def _wait_for(self, section: Section, numbers: dict[int, Block]) -> None:
+    def _wait_for(self, section: Section, numbers: dict[Entering, Block]) -> None:
         """Wait until a new entry is in a section; others are served meanwhile.
 
         Args:
@@ -223,6 +251,8 @@ class Home:
             CallTimeout: the deadline passed first.
             ListenerClosed: the listener was closed.
         """
+        if any(map(section.is_held_by, here.lower)):
+            raise stuck()
         event = threading.Event()
         entry = Entry(here.activity, partial(self._tell, event), {**numbers})
         outer = here.waits
@@ -239,17 +269,69 @@ class Home:
 
     # Apart from its caller, as `Listener._serve_until` is.
     def _stand_in_line(self, section: Section, entry: Entry, event: threading.Event) -> None:
-        deadline = _deadline.current()
+        deadline, since = _deadline.current(), monotonic()
         while section.holder is not entry:
             if deadline is not None and monotonic() > deadline:
                 raise _deadline.not_entered()
             self.check_open()
-            self._turns.wait(event, _deadline.left(deadline))
+            self._turns.wait(event, _deadline.left(deadline), since)
             section.settle()  # what is in it at home may have ended unseen
 
     def _tell(self, event: threading.Event) -> None:
         event.set()
         self._turns.wake()
+
+    # -- upcalls ----------------------------------------------------------------------------------
+
+    def answer(self, process: bytes, frame: Frame, payload: bytes | memoryview) -> Answer:
+        """Answer an upcall of another process, for which this thread waits; as a call at home.
+
+        Args:
+            process: its token.
+            payload: the arguments.
+        """
+        _, ident, number, member, _ = frame
+        client = self._objects.client(process)
+        where, shared = f"object {number}", None
+        try:
+            self.check_open()
+            shared = self._objects.find(number)
+            where = name_of(shared.members.plain, member)
+            args, kwargs = codec.decode_call(payload, where)
+            value = self._run(shared.section, partial(shared.call, member, args, kwargs))
+            live = value if shared.face.is_live(member, args) else None
+            streamed = value if member in shared.face.iterating else None
+            outgoing = Outgoing(
+                tuple(self._route), self._objects, client, ident, shared, live, streamed
+            )
+            try:
+                answer = codec.encode(value, outgoing.refer)
+            except CodecError as error:
+                explained = codec.explain_result(value, error, where, outgoing.refer)
+                raise explained from explained.__cause__
+            return UP_RESULT, answer
+        except Exception as error:
+            outgoing = Outgoing(tuple(self._route), self._objects, client, ident)
+            return UP_FAILURE, codec.encode_failure(error, where, outgoing.refer)
+
+    def heed(self, process: bytes, what: int, pairs: list[tuple[int, int]]) -> None:
+        """Note what another process claims, or gives back."""
+        client = self._objects.client(process)
+        if what == CLAIM:
+            self._objects.claim(client, pairs)
+        else:
+            self._objects.release(client, pairs)
+
+    def lost(self, process: bytes) -> None:
+        """Take back what a dead process held that never was a client of this listener."""
+        client = self._objects.clients.get(process)
+        if client is not None and client.life is None:
+            self._objects.forget(process)
+
+    def outgoing(self, process: bytes) -> Outgoing:
+        """Return what is asked how the parts of an argument travel to another process."""
+        client = self._objects.client(process)
+        return Outgoing(tuple(self._route), self._objects, client, next(idents))
 
     # -- arguments --------------------------------------------------------------------------------
 

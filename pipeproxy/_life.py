@@ -13,8 +13,10 @@ from __future__ import annotations
 
 import os
 import select
+import threading
 import weakref
 from collections.abc import Callable
+from itertools import count
 from typing import Protocol
 
 from . import _descriptors
@@ -40,6 +42,22 @@ class Heir(Protocol):
 class Parent(Protocol):
     def keep_all(self) -> None:
         """Hold on to whatever a child that was just forked may rely on."""
+
+
+class _Thread(threading.local):
+    """This thread: its number, by which other processes tell it from others of this one."""
+
+    def __init__(self) -> None:
+        self.number = next(_numbers)
+
+
+_numbers = count(1)
+_thread = _Thread()
+
+
+def thread() -> int:
+    """Return the number of this thread, never used for another in this process."""
+    return _thread.number
 
 
 class _Self:

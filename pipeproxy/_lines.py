@@ -12,7 +12,8 @@ import select
 import sys
 import threading
 import weakref
-from itertools import count
+from collections.abc import Iterator
+from contextlib import contextmanager
 from time import monotonic
 from typing import Any, Final
 
@@ -59,15 +60,16 @@ class Line(Channel):
 
 
 class _Mine(threading.local):
-    """This thread's line, and the number that the owner knows the thread by."""
+    """This thread's lines: one for each upcall that it serves, inside one another, and the first.
 
-    line: Line | None = None
+    Attributes:
+        lines: those that are open, or were; None in a place where none was needed.
+        depth: the upcalls of the owner's that it serves.
+    """
 
     def __init__(self) -> None:
-        self.thread = next(_threads)
-
-
-_threads = count(1)
+        self.lines: dict[int, Line] = {}
+        self.depth = 0
 
 
 class Lines:
@@ -107,15 +109,27 @@ class Lines:
             CallLost: it refuses to take one more channel.
             ProtocolError: somebody else answers at its address.
         """
-        line = self._mine.line
+        mine = self._mine
+        line = mine.lines.get(mine.depth)
         if line is None or line.busy:
-            line = self._mine.line = self._open(deadline)
+            line = mine.lines[mine.depth] = self._open(deadline)
         return line
+
+    @contextmanager
+    def deeper(self) -> Iterator[None]:
+        """Let calls of this thread go another way inside: it serves an upcall on its line."""
+        mine = self._mine
+        outer = mine.depth
+        try:
+            mine.depth = outer + 1
+            yield
+        finally:
+            mine.depth = outer
 
     def leave(self, line: Line) -> None:
         """Close this thread's line, on which the owner said farewell: it will answer no more."""
         self._farewell = True
-        self._mine.line = None
+        self._mine.lines.clear()
         line.close()
 
     def post(self, kind: int, number: int, payload: bytes) -> None:
@@ -127,7 +141,7 @@ class Lines:
         Raises:
             OwnerDied, ListenerClosed: nobody is there to hear it.
         """
-        line = self._mine.line
+        line = self._mine.lines.get(self._mine.depth)
         if line is not None and not line.busy and not line.unsent:
             line.ident = next(idents)
             line.send(header(kind, len(payload), line.ident, number) + payload)
@@ -238,7 +252,7 @@ class Lines:
             ends = [theirs.writer, theirs.reader]
             if not self._introduced:
                 ends.append(_life.descriptor().fileno())
-            who = _life.token(), self._mine.thread
+            who = _life.token(), _life.thread()
             sent = _door.knock(door, self.route, who, nonce, ends)
             theirs.close()
         return line if sent else None

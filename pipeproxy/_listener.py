@@ -57,7 +57,8 @@ class Listener(Generic[T]):
         identity, secret = os.urandom(16), os.urandom(16)
         self._life = _life.descriptor()  # now, as forked children inherit it
         self._door = Door(identity, secret)
-        self._route = Route(identity, os.getpid(), self._door.address, secret, spin)
+        process = _life.token()
+        self._route = Route(identity, process, os.getpid(), self._door.address, secret, spin)
         self._objects = Objects()
         self._service = Service(self._route, self._door, self._objects)
         self._turns = Turns(self._service, self._door.wake)

@@ -125,22 +125,38 @@ _numbers = count(1)
 class Client:
     """A process that holds references, for as long as it lives.
 
+    Args:
+        token: that of the process.
+
     Attributes:
         life: its life descriptor; None if it did not send one.
         channels: those of its threads.
-        activities: those of its threads, by the number of the thread.
+        sections: those that it entered, maybe in the name of another's activity.
+        lender: what this process holds of objects of the client's own, if there are any.
         held: the numbers of the objects that it holds, by the idents by which it does.
         left: the latest numbers of enterings that it left, of which none was met.
         abandoned: the latest idents of which it wants nothing, and which came before the reply.
         dead: it is dead, and holds nothing.
     """
 
-    __slots__ = ("abandoned", "activities", "channels", "dead", "held", "left", "life")
+    __slots__ = (
+        "abandoned",
+        "channels",
+        "dead",
+        "held",
+        "left",
+        "lender",
+        "life",
+        "sections",
+        "token",
+    )
 
-    def __init__(self, life: Descriptor | None) -> None:
+    def __init__(self, token: bytes, life: Descriptor | None = None) -> None:
+        self.token = token
         self.life = life
         self.channels: set[Any] = set()
-        self.activities: dict[int, Activity] = {}
+        self.sections: set[Section] = set()
+        self.lender: Any = None
         self.held: dict[int, set[int]] = {}
         self.left: dict[int, None] = {}
         self.abandoned: dict[int, None] = {}
@@ -150,15 +166,9 @@ class Client:
         """Note a leaving: its entering comes later, if it was not undone before."""
         _remember(self.left, number)
 
-    def activity(self, thread: int) -> Activity:
-        """Return that of one of its threads, the same one for as long as anything depends on it."""
-        known = self.activities.get(thread)
-        if known is None:
-            alive = {channel.activity for channel in self.channels}
-            kept = [a for a in self.activities.values() if a.sections or a in alive]
-            known = Activity(self, thread)
-            self.activities = {activity.thread: activity for activity in (*kept, known)}
-        return known
+    def is_inside(self, activity: Activity) -> bool:
+        """Whether it entered a section in the name of an activity, and did not leave it."""
+        return any(s.is_held_by(activity) and s.enterings_of(self) for s in list(self.sections))
 
 
 def _remember(table: dict[int, None], number: int) -> None:
@@ -181,6 +191,11 @@ class Objects:
         #: What holds each object: clients with an ident, proxies of this process, `FOR_GOOD`.
         self._holders: dict[int, set[object]] = {}
         self._right = threading.RLock()
+
+    def client(self, token: bytes) -> Client:
+        """Return what is known of a process that holds objects, or will."""
+        client = self.clients.get(token)
+        return self.clients.setdefault(token, Client(token)) if client is None else client
 
     def __iter__(self) -> Iterator[Shared]:
         return iter(list(self._by_number.values()))

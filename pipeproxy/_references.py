@@ -10,19 +10,30 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable
 from functools import partial
+from math import inf
+from time import monotonic
+from types import GeneratorType
 from typing import Any, Protocol
 
-from ._calls import Block, Call, Owner
+from . import _deadline
+from ._calls import Call, Owner, guests
 from ._descriptors import Descriptor
 from ._door import Route
+from ._faces import travels_alive
 from ._held import Holdings
 from ._members import Plain
 from ._objects import Shared
 from ._proxy import Proxy, link_of, make_proxy
+from ._sections import Block, Served, activity_of, here
 from ._streams import Stream
 from ._values import copied
+from ._wire import IDENTITY, UP_FAILURE, Frame, unpack_context, unpack_pairs
+from .codecs import pickle as codec
+from .errors import Released
 
 PlainRoute = tuple[Any, ...]
+#: The kind and the payload of an answer.
+Answer = tuple[int, bytes]
 
 
 class Link:
@@ -110,6 +121,15 @@ class AtHome(Protocol):
     def proxy_of(self, number: int) -> Any:
         """Return a proxy that calls it directly."""
 
+    def answer(self, process: bytes, frame: Frame, payload: bytes | memoryview) -> Answer:
+        """Answer an upcall of another process."""
+
+    def heed(self, process: bytes, what: int, pairs: list[tuple[int, int]]) -> None:
+        """Note what another process claims, or gives back."""
+
+    def lost(self, process: bytes) -> None:
+        """Take back what a dead process held."""
+
 
 #: The open listeners of this process, by identity.
 homes: weakref.WeakValueDictionary[bytes, AtHome] = weakref.WeakValueDictionary()
@@ -131,23 +151,98 @@ def owner_at(route: Route, lobby: Any = None, life: Descriptor | None = None) ->
             if held.is_empty():
                 _holdings.pop(listener, None)
         held = _holdings.setdefault(route.listener, Holdings())
-        new = Owner(route, held, partial(refer, route.listener), lobby, life)
+        new = Owner(route, held, _surroundings, lobby, life)
         owner = _owners.setdefault(route.listener, new)
     return owner
 
 
-def refer(listener: bytes, value: object) -> Any:
-    """Return how a value travels in a call to a listener if not as pickle would have it.
+class Passing:
+    """The arguments of a call, asked for each part of them how it travels to a listener."""
 
-    If it comes home there, it arrives while this process waits. Elsewhere nobody knows for how long
-    it is on its way, so its object is held for as long as this process lives, or its owner.
-    """
-    if issubclass(type(value), Proxy):  # isinstance would ask the proxy for the class of its object
-        link = link_of(value)
-        if link.route.listener != listener:
-            link.keep()
-        return arrive, link.reference
-    return copied(value)
+    __slots__ = ("_lending", "_route")
+
+    def __init__(self, route: Route) -> None:
+        self._route = route
+        self._lending: Any = None
+
+    def refer(self, value: Any) -> Any:
+        """Return a tuple as ``__reduce__`` does, or NotImplemented for what pickle travels by.
+
+        A proxy that comes home arrives while this process waits. Of any other nobody knows for how
+        long it is on its way, so its object is held for as long as this process lives, or its
+        owner. Objects of this process's own are lent.
+        """
+        if issubclass(type(value), Proxy):  # isinstance would ask the proxy for another class
+            link = link_of(value)
+            if link.route.process == self._route.process:
+                return arrive, link.reference
+            if link.route.address:
+                link.keep()
+                return arrive, link.reference
+            return self._lent().refer(value)
+        if travels_alive(value) or type(value) is GeneratorType:
+            return self._lent().refer(value)
+        return copied(value)
+
+    def _lent(self) -> Any:
+        if self._lending is None:
+            from ._lent import lending  # only who lends needs a home
+
+            self._lending = lending().outgoing(self._route.process)
+        return self._lending
+
+    def take_back(self) -> None:
+        """Take back what was lent: it did not travel."""
+        if self._lending is not None:
+            self._lending.take_back()
+
+
+class _ThisProcess:
+    """What an `Owner` needs of this process; see `pipeproxy._calls.Surroundings`."""
+
+    def outgoing(self, route: Route) -> Passing:
+        return Passing(route)
+
+    def answer(self, route: Route, frame: Frame) -> Answer:
+        _, ident, number, member, payload = frame
+        listener = bytes(payload[:IDENTITY])
+        (seconds, thread, path), rest = unpack_context(payload[IDENTITY:])
+        deadline = None if seconds == inf else monotonic() + seconds
+        home = homes.get(listener)
+        served = here.served
+        if home is not None:
+            outer = here.serves
+            try:
+                if path:  # of a chain that did not come through this thread
+                    activity = activity_of(path[0], thread)
+                    here.serves = Served(activity, (*path, route.process), None)
+                call = partial(home.answer, route.process, frame, rest)
+                return _deadline.run(deadline, call)
+            finally:
+                here.serves = outer
+        if served is not None and served.up is not None:
+            return _up(served.up.ask(ident, (listener, number, member), rest, deadline))
+        error = Released(f"object {number} is at home in no process that this call came through")
+        return UP_FAILURE, codec.encode_failure(error, f"object {number}", None)
+
+    def given_back(self, route: Route, frame: Frame) -> None:
+        _, _, _, what, payload = frame
+        home = homes.get(bytes(payload[:IDENTITY]))
+        if home is not None:
+            home.heed(route.process, what, unpack_pairs(payload[IDENTITY:]))
+
+    def lost(self, route: Route) -> None:
+        for home in list(homes.values()):
+            home.lost(route.process)
+
+
+def _up(answer: tuple[int, bytes | memoryview]) -> Answer:
+    """Pass an answer on, as the answer to the upcall that was passed on."""
+    kind, payload = answer
+    return kind, bytes(payload)
+
+
+_surroundings = _ThisProcess()
 
 
 def arrive(route: PlainRoute, number: int, plain: Plain, ident: int = 0) -> Any:
@@ -168,11 +263,20 @@ def rebuild(route: PlainRoute, number: int, plain: Plain) -> Any:
 
 def _receive(route: PlainRoute, number: int, plain: Plain, ident: int) -> Any:
     owner = owner_at(Route(*route))
+    if not owner.route.address:
+        _note_lender(owner)
 
     def make() -> Any:
         return make_proxy(plain, Link(owner.route, number, plain).lead_to(owner))
 
     return owner.held.receive(number, make, ident)
+
+
+def _note_lender(owner: Owner) -> None:
+    """Let a process that has no door be told, with the next reply, what it is to take back."""
+    guest = guests.get(owner.route.process)
+    if guest is not None:
+        guest.client.lender = owner.held
 
 
 def open_stream(route: PlainRoute, number: int, ident: int) -> Any:
@@ -181,4 +285,6 @@ def open_stream(route: PlainRoute, number: int, ident: int) -> Any:
     if home is not None:
         return home.target_of(number).items
     owner = owner_at(Route(*route))
+    if not owner.route.address:
+        _note_lender(owner)
     return owner.held.receive(number, partial(Stream, owner, number, route), ident)

@@ -13,15 +13,22 @@ from __future__ import annotations
 
 import sys
 import threading
+import weakref
 from collections import deque
 from collections.abc import Callable
 from functools import partial
 from types import SimpleNamespace
-from typing import Any, Final, TypeVar, cast
+from typing import Any, Final, Protocol, TypeVar, cast
 
+from . import _life
 from .errors import DeadlockError
 
 T = TypeVar("T")
+
+#: A weak reference to what a section was entered for.
+Block = Callable[[], object]
+#: A client, or None for the owner's own process, with the number of an entering.
+Entering = tuple[Any, int]
 
 #: What `attempt` returns when somebody else has the right.
 TAKEN: Final = object()
@@ -46,39 +53,80 @@ def attempt(right: Any, act: Callable[[], T]) -> T:
 
 
 class Activity:
-    """One chain of calls: those of one thread, of a client or of the owner's own process.
+    """One chain of calls, through any number of processes; it begins in a thread of one of them.
 
     Args:
-        client: the client's process; None at home.
-        thread: the number of its thread there.
+        process: the token of that process.
+        thread: the number of the thread there.
 
     Attributes:
         sections: those that it is in by `locked`, or by a call for which it had to wait.
     """
 
-    __slots__ = ("client", "sections", "thread")
+    __slots__ = ("__weakref__", "process", "sections", "thread")
 
-    def __init__(self, client: Any, thread: int) -> None:
-        self.client = client
+    def __init__(self, process: bytes, thread: int) -> None:
+        self.process = process
         self.thread = thread
         self.sections: set[Section] = set()
 
-    def is_inside(self) -> bool:
-        """Whether it entered a section that it did not leave."""
-        return any(
-            holder is not None and holder.activity is self and holder.numbers
-            for holder in [section.holder for section in list(self.sections)]
-        )
 
-    def die(self) -> None:
-        """Give up the sections that it did not leave, once no call of it is in them any more."""
-        for section in list(self.sections):
-            holder = section.holder
-            if holder is not None and holder.activity is self and holder.numbers:
-                holder.died = True
-                for number in list(holder.numbers):
-                    if number >= 0:
-                        section.leave(self.client, number)
+def activity_of(process: bytes, thread: int) -> Activity:
+    """Return an activity, the same one for as long as anything in this process depends on it."""
+    known = _activities.get((process, thread))
+    return (
+        _activities.setdefault((process, thread), Activity(process, thread))
+        if known is None
+        else known
+    )
+
+
+_activities: weakref.WeakValueDictionary[tuple[bytes, int], Activity] = (
+    weakref.WeakValueDictionary()
+)
+
+
+class Up(Protocol):
+    """The way back to a process that waits for an answer: it can be called meanwhile."""
+
+    def ask(
+        self,
+        ident: int,
+        target: tuple[bytes, int, int],
+        payload: bytes | memoryview,
+        deadline: float | None,
+        before: bytes = b"",
+    ) -> tuple[int, bytes | memoryview]:
+        """Call an object of that process, or of one that waits for it in turn.
+
+        Args:
+            target: the identity of the object's home, its number there, and the member.
+            payload: the arguments.
+            before: frames to send first.
+
+        Returns:
+            The kind and the payload of its answer.
+        """
+
+    def outgoing(self) -> Any:
+        """Return what is asked how the parts of an argument travel there."""
+
+
+class Served:
+    """A call that is served: to which chain it belongs, and where that came through.
+
+    Args:
+        activity: the chain.
+        path: the tokens of the processes that it came through, the latest last.
+        up: the way back to that one, if there is one other than its door.
+    """
+
+    __slots__ = ("activity", "path", "up")
+
+    def __init__(self, activity: Activity, path: tuple[bytes, ...], up: Up | None) -> None:
+        self.activity = activity
+        self.path = path
+        self.up = up
 
 
 class Entry:
@@ -88,8 +136,9 @@ class Entry:
         activity: whose.
         tell: called when the place in the line became one in the section, or was given up; more
             than once, maybe.
-        numbers: of the enterings that it is for, or waits for; none if it is for one call. Each
-            with a weak reference to its block, if that is in this process.
+        numbers: the enterings that it is for, or waits for, each a client (None at home) with its
+            number; none if it is for one call. Each with a weak reference to its block, if that is
+            in this process.
 
     Attributes:
         gone: nobody waits in this place any more, or needs it.
@@ -102,17 +151,13 @@ class Entry:
         self,
         activity: Activity,
         tell: Callable[[], object],
-        numbers: dict[int, Callable[[], object] | None],
+        numbers: dict[Entering, Block | None],
     ) -> None:
         self.activity = activity
         self.tell = tell
         self.numbers = numbers
         self.gone = False
         self.died = False
-
-    def is_for(self, client: Any, number: int) -> bool:
-        """Whether it is for this entering of a client; the numbers of the home are negative."""
-        return number in self.numbers and (number < 0 or self.activity.client is client)
 
     def is_forgotten(self) -> bool:
         """Whether all its blocks are no more: a signal handler raised as they were to be left."""
@@ -130,15 +175,17 @@ class Section:
         right: had by whoever runs a call of the object.
         holder: the place of the activity that is in it; None if calls of anybody may run.
         line: those who wait, in order.
+        runner: the activity whose call runs, or ran last.
         level: that of the thread which runs a call, see `Here`.
     """
 
-    __slots__ = ("_changes", "_repair", "holder", "level", "line", "right")
+    __slots__ = ("_changes", "_repair", "holder", "level", "line", "right", "runner")
 
     def __init__(self, repair: Callable[[], object] | None = None) -> None:
         self.right: Any = threading.RLock()
         self.holder: Entry | None = None
         self.line: deque[Entry] = deque()
+        self.runner: Activity | None = None
         self.level = 0
         self._repair = repair
         self._changes = 0
@@ -181,13 +228,25 @@ class Section:
     def leave(self, client: Any, number: int) -> bool:
         """Undo the entering of this number; return False if none such is or waits."""
         for entry in (self.holder, *list(self.line)):
-            if entry is not None and entry.is_for(client, number):
+            if entry is not None and (client, number) in entry.numbers:
                 if len(entry.numbers) == 1:
                     self.withdraw(entry)
                 else:
-                    entry.numbers.pop(number, None)
+                    entry.numbers.pop((client, number), None)
                 return True
         return False
+
+    def enterings_of(self, client: Any) -> list[int]:
+        """Return the numbers by which a client is in the section."""
+        holder = self.holder
+        return [n for c, n in list(holder.numbers) if c is client] if holder is not None else []
+
+    def bereave(self, client: Any) -> None:
+        """Let a client that is dead leave, once no call that it waits for is in the section."""
+        for number in self.enterings_of(client):
+            if self.holder is not None:
+                self.holder.died = True
+            self.leave(client, number)
 
     def withdraw(self, entry: Entry) -> None:
         """Give up a place, in the section or in line."""
@@ -207,11 +266,12 @@ class Section:
     def run(self, call: Callable[[], T]) -> T:
         """Run a call of the object, for who is in the section or runs one already."""
         with self.right:
-            outer, self.level = self.level, here.level
+            outer = self.runner, self.level
+            self.runner, self.level = here.activity, here.level
             try:
                 return call()
             finally:
-                self.level = outer
+                self.runner, self.level = outer
 
     def settle(self) -> None:
         """Let in whoever is next, if nobody is in and nobody runs a call.
@@ -262,20 +322,34 @@ class Here(threading.local):
 
     Attributes:
         own: its own activity.
-        served: the one whose call it serves just now, if that is in a section.
+        serves: the call that it serves just now, if that is noted here; else see `server`.
+        server: what lets it serve: the caller in its attribute `in_hand` is who is served. Its
+            method `beside` serves others while the thread waits; it is None if there are none.
+        lower: the activities whose calls wait further down its stack while it serves others.
         waits: the sections that it waits for, one for each level. A call that it runs may wait at
             home, and what it serves meanwhile, one level up, may not enter what that call is in.
     """
 
-    served: Activity | None = None
+    serves: Served | None = None
+    server: Any = None
 
     def __init__(self) -> None:
-        self.own = Activity(None, 0)
+        self.own = activity_of(_life.token(), _life.thread())
+        self.lower: list[Activity] = []
         self.waits: list[Section] = []
 
     def reset(self) -> None:
         """In a forked child: what the thread served is its parent's."""
-        self.served, self.waits = None, []
+        self.__init__()  # type: ignore[misc]
+        self.serves = self.server = None
+
+    @property
+    def served(self) -> Served | None:
+        """The call that it serves just now."""
+        if self.serves is not None or self.server is None:
+            return self.serves
+        caller = self.server.in_hand
+        return None if caller is None else cast(Served, caller.served)
 
     @property
     def level(self) -> int:
@@ -284,8 +358,9 @@ class Here(threading.local):
 
     @property
     def activity(self) -> Activity:
-        """The one that calls at home belong to."""
-        return self.served or self.own
+        """The one that what it does belongs to."""
+        served = self.served
+        return self.own if served is None else served.activity
 
 
 here = Here()

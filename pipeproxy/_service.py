@@ -11,19 +11,37 @@ handler raised — it is cut by the next one: its caller gets `CallLost`, and no
 from __future__ import annotations
 
 from collections import deque
+from contextvars import Context
 from functools import partial
 from threading import get_ident
 from time import monotonic
 from typing import Final
 
-from . import _life
+from . import _deadline, _life
 from ._callers import MOST_UNSENT, Caller, Callers
+from ._calls import guests
 from ._dispatch import Dispatch
 from ._door import Door, Knock, Route, hello
+from ._held import Holdings
 from ._objects import Client, Objects
-from ._wire import CALL, FAREWELL, HELLO, LEAVE, header
+from ._sections import activity_of, here
+from ._upcalls import Upcalls
+from ._wire import (
+    CALL,
+    CALL_WITHIN,
+    FAREWELL,
+    HELLO,
+    LEAVE,
+    UP_FAILURE,
+    UP_RESULT,
+    Frame,
+    header,
+)
 from .errors import ListenerClosed, ProtocolError
-from .transports.pipe import Pipe, Waiter
+from .transports.pipe import Pipe, Waiter, wait_for
+
+_CALLS: Final = frozenset({CALL, CALL_WITHIN})
+_ANSWERS: Final = frozenset({UP_RESULT, UP_FAILURE})
 
 #: Replies of up to this many bytes are put together before they are written.
 _JOIN_BELOW: Final = 1 << 16
@@ -41,6 +59,8 @@ class Service:
 
     Attributes:
         closed: it serves nobody any more.
+        in_hand: the caller that is served just now.
+        upcalls: calls of objects that clients hold.
         dispatch: what runs the calls.
         waited, ran: seconds spent so far outside of turns or waiting in them, and in all else.
     """
@@ -55,11 +75,13 @@ class Service:
         self.waited = self.ran = 0.0
         self._route, self._door, self._objects = route, door, objects
         self.dispatch = Dispatch(objects, tuple(route), self.resume)
+        self.upcalls = Upcalls(tuple(route), objects, self.say)
+        self._said: deque[tuple[Caller, bytes]] = deque()
         self.callers = Callers()
         self._waiter = Waiter(self.callers.poller, 1, route.spin)
         self._warm = False
         self._rested = monotonic()
-        self._in_hand: Caller | None = None
+        self.in_hand: Caller | None = None
         self._ready: deque[Caller] = deque()
         self._thread = 0
         for number in door.descriptors:
@@ -73,48 +95,88 @@ class Service:
         Raises:
             ListenerClosed: this process was forked by a method that it served.
         """
-        if self._in_hand is not None:
-            self._cut(self._in_hand)
-        later = self.dispatch.later
-        while later:
-            self._ready.append(later[0])
-            later.popleft()
+        if self.in_hand is not None:
+            self._cut(self.in_hand)
+        self._take_up(self.dispatch.later)
         return self._turn(timeout)
 
     def guest_turn(self, timeout: float) -> int:
         """As `turn`, for a thread that itself waits for a section: see `Dispatch.guest`."""
-        if self._in_hand is not None:
-            self._cut(self._in_hand)
-        return self._turn_as_guest(timeout)
+        if self.in_hand is not None:
+            self._cut(self.in_hand)
+        return self._turn_as(True, timeout)
 
-    def nested_turn(self, timeout: float) -> int:
-        """As `guest_turn`, in a call that is served; its caller keeps its place meanwhile."""
-        outer, self._in_hand = self._in_hand, None
-        if outer is None:  # a dead client's, in whose place nobody is
-            return self._turn_as_guest(timeout)
+    def nested_turn(self, timeout: float, since: float) -> int:
+        """As `turn`, in a call that is served; its caller keeps its place meanwhile.
+
+        Args:
+            since: when the call began to wait. At first only those are served whom it may wait for,
+                so that calls seldom end up inside one another; after `_LOOK_EVERY` all are.
+        """
+        dispatch = self.dispatch
+        guest = monotonic() - since < _LOOK_EVERY
+        if not guest:
+            self._take_up(dispatch.later)
+        activity = here.activity
+        outer, self.in_hand = self.in_hand, None
         try:
-            outer.serving = outer.parked = True
-            self._balance(outer)
-            return self._turn_as_guest(timeout)
+            here.lower.append(activity)
+            if outer is not None:  # else a dead client's, in whose place nobody is
+                outer.serving = outer.parked = True
+                self._balance(outer)
+            return self._turn_as(guest, timeout)
         except BaseException:
-            if self._in_hand is not None:
-                self._cut(self._in_hand)
+            if self.in_hand is not None:
+                self._cut(self.in_hand)
             raise
         finally:
-            self._in_hand = outer
-            outer.serving = outer.parked = False
-            self._balance(outer)
+            self.in_hand = outer
+            here.lower.pop()
+            if outer is not None:
+                outer.serving = outer.parked = False
+                self._balance(outer)
+            dispatch.later.extend(dispatch.below)
+            dispatch.below.clear()
 
-    def _turn_as_guest(self, timeout: float) -> int:
-        guest = self.dispatch.guest
+    def beside(self, reader: int, since: float, deadline: float | None) -> None:
+        """Wait for a moment, or until a descriptor is readable; serve others meanwhile.
+
+        It is for a call that is served, and waits itself for a call to another owner.
+
+        Raises:
+            CallTimeout: the deadline passed.
+        """
+        left = _deadline.left(deadline)
+        if left == 0:
+            raise _deadline.passed()
+        seconds = _LOOK_EVERY if left is None else min(left, _LOOK_EVERY)
+        poller = self.callers.poller.fileno()
+        if reader not in wait_for((reader, False), (poller, False), timeout=seconds):
+            Context().run(self.nested_turn, 0, since)
+
+    def _take_up(self, callers: deque[Caller]) -> None:
+        while callers:
+            self._ready.append(callers[0])
+            callers.popleft()
+
+    def _turn_as(self, guest: bool, timeout: float) -> int:
+        outer = self.dispatch.guest
         try:
-            self.dispatch.guest = True
+            self.dispatch.guest = guest
             return self._turn(timeout)
         finally:
-            self.dispatch.guest = guest
+            self.dispatch.guest = outer
 
     def _turn(self, timeout: float | None) -> int:
-        if self._ready:
+        outer = self._thread, here.server, here.serves
+        try:
+            self._thread, here.server, here.serves = get_ident(), self, None
+            return self._take_turn(timeout)
+        finally:
+            self._thread, here.server, here.serves = outer
+
+    def _take_turn(self, timeout: float | None) -> int:
+        if self._ready or self._said:
             timeout = 0
         elif self.dispatch.blocked and (timeout is None or timeout > _LOOK_EVERY):
             timeout = _LOOK_EVERY
@@ -124,27 +186,25 @@ class Service:
         answered = 0
         callers = []
         readers = self.callers.readers
-        self._thread = get_ident()
-        try:
-            for number, _ in events:
-                caller = readers.get(number)
-                if caller is not None:
-                    callers.append(caller)
-                elif number in self.callers.watched:  # deaths before all that the dead have written
-                    self.callers.watched[number]()
-                elif number in self.callers.writers:
-                    callers.append(self.callers.writers[number])
-            for caller in callers:
-                answered += self._attend(caller)
-            for caller in list(self._ready):
-                answered += self._attend(caller)
-                # Only now, for an interrupt; and a turn inside a call may have done it already.
-                if caller in self._ready:
-                    self._ready.remove(caller)
-            if self.dispatch.blocked:
-                self.dispatch.unblock()
-        finally:
-            self._thread = 0
+        for number, _ in events:
+            caller = readers.get(number)
+            if caller is not None:
+                callers.append(caller)
+            elif number in self.callers.watched:  # deaths before all that the dead have written
+                self.callers.watched[number]()
+            elif number in self.callers.writers:
+                callers.append(self.callers.writers[number])
+        if self._said:
+            self._speak()
+        for caller in callers:
+            answered += self._attend(caller)
+        for caller in list(self._ready):
+            answered += self._attend(caller)
+            # Only now, for an interrupt; and a turn inside a call may have done it already.
+            if caller in self._ready:
+                self._ready.remove(caller)
+        if self.dispatch.blocked:
+            self.dispatch.unblock()
         if self._ready or (self.dispatch.later and not self.dispatch.guest):
             self._door.wake()
         self._warm = answered > 0
@@ -159,11 +219,34 @@ class Service:
         if self._thread != get_ident():
             self._door.wake()
 
+    def say(self, caller: Caller, data: bytes) -> None:
+        """Send frames to a client; any thread may."""
+        self._said.append((caller, data))
+        if self._thread == get_ident():
+            self._speak()
+            self._warm = True  # an answer is likely to be a moment away
+        else:
+            self._door.wake()
+
+    def _speak(self) -> None:
+        """Send what was to be said."""
+        while self._said:
+            caller, data = self._said[0]
+            self._said.popleft()
+            if not caller.pipe.closed:
+                caller.send(data)
+                self._balance(caller)
+
     def _attend(self, caller: Caller) -> int:
         """Move what can be moved on one channel, both ways, and serve what has arrived."""
         if caller.serving:
+            if caller.asked and not caller.ended and not caller.pipe.closed:
+                if caller.unsent:
+                    caller.flush()
+                self._read(caller)
+                self._balance(caller)
             return 0
-        self._in_hand = caller
+        self.in_hand = caller
         caller.parked = False
         if not caller.pipe.closed:
             if caller.unsent:
@@ -175,7 +258,7 @@ class Service:
             self.callers.drop(caller)
         elif caller.unsent or caller.writing or caller.parked or caller.paused:
             self._balance(caller)
-        self._in_hand = None
+        self.in_hand = None
         return answered
 
     def _balance(self, caller: Caller) -> None:
@@ -196,6 +279,8 @@ class Service:
             return False
         if frames is None:
             return False
+        if caller.asked:
+            frames = [frame for frame in frames if not _answers(caller, frame)]
         caller.frames += frames
         return True
 
@@ -222,10 +307,12 @@ class Service:
                 break
             kind, answer = reply
             if kind:
-                answered += frame[0] == CALL
+                answered += frame[0] in _CALLS
             if not kind or caller.ended:
                 continue
             head = header(kind, len(answer), frame[1])
+            if caller.client.lender is not None:
+                head = _given_back(caller.client) + head
             if not frames and not replies and len(answer) <= _JOIN_BELOW:
                 caller.send(head + answer)  # the only one, as nearly always
                 break
@@ -250,19 +337,19 @@ class Service:
                 pass  # it sent what nobody can wait for; all it sent closes itself
 
     def _let_in(self, knock: Knock) -> None:
-        activity = self._introduce(knock).activity(knock.thread)
+        client = self._introduce(knock)
+        activity = activity_of(knock.token, knock.thread)
         answer = hello(self._route.secret, knock.nonce)
         greeting = header(HELLO, len(answer)) + answer
-        self.callers.open(Pipe(knock.reader, knock.writer), activity, greeting)
+        pipe = Pipe(knock.reader, knock.writer)
+        self.callers.open(Caller(pipe, client, activity, self.upcalls), greeting)
 
     def _introduce(self, knock: Knock) -> Client:
-        known = self._objects.clients.get(knock.token)
-        if known is not None:
-            return known
-        client = Client(knock.life)
-        if knock.life is not None:
+        client = self._objects.client(knock.token)
+        if client.life is None and knock.life is not None:
+            client.life = knock.life
             self._watch_over(knock.token, client)
-        self._objects.clients[knock.token] = client
+        guests[knock.token] = self.upcalls.way_to_any(client)
         return client
 
     def _watch_over(self, token: bytes, client: Client) -> None:
@@ -276,11 +363,7 @@ class Service:
         """
         if client.dead:
             return
-        if not _life.is_dead(client.life):
-            return  # an event of this turn was meant for whatever had the number before
         assert client.life is not None
-        if client.dead:
-            return
         if not _life.is_dead(client.life):
             return  # an event of this turn was meant for whatever had the number before
         # First, as what is served may wait, and a guest would meet it again and again.
@@ -290,15 +373,16 @@ class Service:
                 while self._read(caller):
                     pass
                 caller.ended = True
-                if caller.activity.is_inside():
+                if client.is_inside(caller.activity) or (caller.relays and client.sections):
                     while caller.frames and caller.frames[-1][0] != LEAVE:
                         caller.frames.pop()
                 if not caller.frames:
                     self.dispatch.give_up(caller)
                 self._attend(caller)
-            for activity in client.activities.values():
-                activity.die()
+            for section in list(client.sections):
+                section.bereave(client)
             self._objects.forget(token)
+            guests.pop(token, None)
         except BaseException:
             self._watch_over(token, client)  # to do the rest with the next turn
             raise
@@ -312,7 +396,7 @@ class Service:
         caller.ended, caller.serving = True, False
         self.dispatch.give_up(caller)
         self.callers.drop(caller)
-        self._in_hand = None
+        self.in_hand = None
 
     def close(self) -> None:
         """Say farewell to all clients and close everything; a second time does nothing."""
@@ -334,6 +418,7 @@ class Service:
 
     def forked(self) -> None:
         """In a forked child: the loop is the parent's. Close the copies, say and change nothing."""
+        guests.clear()
         self._close_copies()
         self._door.close_copies()
 
@@ -343,3 +428,22 @@ class Service:
         for client in list(self._objects.clients.values()):
             if client.life is not None:
                 client.life.close()
+
+
+def _answers(caller: Caller, frame: Frame) -> bool:
+    """Whether a frame answers an upcall; then whoever waits for it is given it."""
+    if frame[0] not in _ANSWERS:
+        return False
+    answer = caller.asked.get(frame[1])
+    if answer is not None:  # else nobody waits any more
+        answer.reply = frame[0], frame[4]
+        answer.event.set()
+    return True
+
+
+def _given_back(client: Client) -> bytes:
+    """Return the frames that tell a client which of its objects are needed no more."""
+    lender: Holdings = client.lender
+    news, told = lender.news_for(client.token)
+    lender.told(news)
+    return told

@@ -42,6 +42,7 @@ class Turns:
         self.closing = False
         self.wake = wake
         self._service = service
+        service.upcalls.wait = self.wait
         self._right: Any = threading.RLock()
         self._serving = False  # in earnest, not as a guest
         self._wished = 0.0  # when somebody wanted to serve in a guest's place
@@ -81,16 +82,19 @@ class Turns:
             self.check_free()
         return done
 
-    def wait(self, event: threading.Event, seconds: float | None) -> None:
+    def wait(self, event: threading.Event, seconds: float | None, since: float) -> None:
         """Wait for an event, for at most so long; serve meanwhile, as a guest, if nobody else does.
 
         It may be set later than it is noticed, or never: this is one step of a loop.
+
+        Args:
+            since: when the loop began.
         """
         seconds = _LOOK_EVERY if seconds is None else min(seconds, _LOOK_EVERY)
 
         # The calls that are served are none of this thread's business: not in its context.
         if self._is_mine():
-            Context().run(self._service.nested_turn, seconds)
+            Context().run(self._service.nested_turn, seconds, since)
         elif monotonic() - self._wished < _GIVE_WAY or (
             attempt(self._right, partial(self._be_guest, seconds)) is TAKEN
         ):

@@ -9,8 +9,9 @@ A frame is a header of 24 bytes, little-endian, and its payload:
     kind     u16   what the frame is, below
 
 A client sends calls, enterings and leavings of sections; and claims and releases of objects, which
-get no reply.
-The owner sends one hello, then replies, and a farewell when its listener is closed. Which kinds a
+get no reply. The owner sends one hello, then replies, and a farewell when its listener is closed.
+While a client waits for a reply, the owner may call it: an *upcall* goes down the same channel and
+is answered on it. Which kinds a
 side accepts is a table; anything else is a `ProtocolError`, and after one a decoder is of no
 further use. A size is checked before a byte of the payload is kept,
 and memory is taken only for bytes that have arrived.
@@ -26,12 +27,22 @@ from .errors import CodecError, ProtocolError
 
 #: What a client sends: a call; that it enters and leaves the section of an object, with the number
 #: of the entering as payload; and by which of its idents it holds which objects, or no more.
+#: Further a call with a context, see `pack_context`, and the two answers to an upcall.
 CALL, RELEASE, ENTER, LEAVE, CLAIM = 1, 2, 3, 4, 5
-#: What an owner sends: the proof that it accepted, a result, an exception, and that it closed.
-HELLO, RESULT, FAILURE, FAREWELL = 16, 17, 18, 19
+CALL_WITHIN, UP_RESULT, UP_FAILURE = 6, 7, 8
+#: What an owner sends: the proof that it accepted, a result, an exception, and that it closed; an
+#: upcall, and which of the client's objects it holds no more, both with the home's identity first.
+HELLO, RESULT, FAILURE, FAREWELL, UPCALL, GIVEN_BACK = 16, 17, 18, 19, 20, 21
 
-FROM_CLIENT: Final = frozenset({CALL, RELEASE, ENTER, LEAVE, CLAIM})
-FROM_OWNER: Final = frozenset({HELLO, RESULT, FAILURE, FAREWELL})
+FROM_CLIENT: Final = frozenset(
+    {CALL, RELEASE, ENTER, LEAVE, CLAIM, CALL_WITHIN, UP_RESULT, UP_FAILURE}
+)
+FROM_OWNER: Final = frozenset({HELLO, RESULT, FAILURE, FAREWELL, UPCALL, GIVEN_BACK})
+
+#: The idents of upcalls are those of their owner: this bit tells them from a client's.
+UP: Final = 1 << 63
+#: Bytes of what names a process or a listener.
+IDENTITY: Final = 16
 
 #: The largest payload, in bytes.
 LIMIT: Final = 2**31 - 1
@@ -47,6 +58,9 @@ Frame = tuple[int, int, int, int, "bytes | memoryview"]
 
 _pack, unpack_header = _header.pack, _header.unpack_from
 _number, _pair = Struct("<Q"), Struct("<QQ")
+_context = Struct("<dQB")
+#: The processes that one chain of calls can go through.
+_LONGEST_PATH: Final = 255
 
 
 def header(kind: int, size: int, ident: int = 0, number: int = 0, member: int = 0) -> bytes:
@@ -91,6 +105,42 @@ def unpack_number(payload: bytes | memoryview) -> int:
         raise ProtocolError(f"{len(payload)} bytes are not the number of an entering")
     number: int = _number.unpack(payload)[0]
     return number
+
+
+#: Seconds that are left, the number of the thread where a chain of calls began, and the processes
+#: that the chain came through before the one that sends it, the first of them that thread's.
+Context = tuple[float, int, tuple[bytes, ...]]
+
+
+def pack_context(seconds: float, thread: int, path: tuple[bytes, ...]) -> bytes:
+    """Return what stands before the arguments of a call that belongs to a chain, or has a deadline.
+
+    Args:
+        seconds: infinite if it has no deadline.
+        path: empty if the call belongs to the thread that makes it.
+
+    Raises:
+        CodecError: the chain is too long.
+    """
+    if len(path) > _LONGEST_PATH:
+        raise CodecError(f"a chain of calls through more than {_LONGEST_PATH} processes")
+    return _context.pack(seconds, thread, len(path)) + b"".join(path)
+
+
+def unpack_context(payload: bytes | memoryview) -> tuple[Context, bytes | memoryview]:
+    """Return the context that a payload begins with, and the rest of it.
+
+    Raises:
+        ProtocolError: it does not begin with a context.
+    """
+    if len(payload) >= _context.size:
+        seconds, thread, length = _context.unpack_from(payload)
+        end = _context.size + length * IDENTITY
+        if len(payload) >= end and seconds >= 0:
+            names = bytes(payload[_context.size : end])
+            path = tuple(names[i : i + IDENTITY] for i in range(0, len(names), IDENTITY))
+            return (seconds, thread, path), payload[end:]
+    raise ProtocolError(f"a context in {len(payload)} bytes is cut off")
 
 
 class Decoder:

@@ -24,6 +24,7 @@ __all__ = [
     "decode_call",
     "decode_failure",
     "encode",
+    "encode_atoms",
     "encode_call",
     "encode_failure",
     "explain_call",
@@ -65,6 +66,16 @@ def encode(value: object, refer: Refer | None = None) -> bytes:
         raise _refused("a value", value, error) from error
 
 
+def encode_atoms(args: tuple[Any, ...], kwargs: dict[str, Any] | None) -> bytes | None:
+    """The arguments of a call as `encode_call` writes them, if nobody need be asked about any."""
+    if _all_atoms(map(type, args)):
+        if not kwargs:
+            return dumps(args, 5)
+        if _all_atoms(map(type, kwargs.values())):
+            return dumps([args, kwargs], 5)
+    return None
+
+
 def encode_call(
     args: tuple[Any, ...], kwargs: dict[str, Any] | None, refer: Refer | None = None
 ) -> bytes:
@@ -73,11 +84,9 @@ def encode_call(
     Raises:
         CodecError: something in them cannot be pickled. See `explain_call`.
     """
-    if _all_atoms(map(type, args)):
-        if not kwargs:
-            return dumps(args, 5)
-        if _all_atoms(map(type, kwargs.values())):
-            return dumps([args, kwargs], 5)
+    atoms = encode_atoms(args, kwargs)
+    if atoms is not None:
+        return atoms
     try:
         if refer is not None:
             args = tuple([_asked(value, refer) for value in args])
