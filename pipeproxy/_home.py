@@ -154,12 +154,16 @@ class Home:
 
     def _proxy(self, shared: Shared) -> Any:
         """Return the proxy of an object, which holds it for as long as it lives."""
-        for ended in self._known.bury():
-            self._objects.drop(ended.number, ended)
+        self.tidy()
         proxy, held = self._known.find(shared.number, partial(self._make, shared))
         if held is not None:
             self._objects.add(shared, held)
         return proxy
+
+    def tidy(self) -> None:
+        """Give up what proxies of this process held that are no more."""
+        for ended in self._known.bury():
+            self._objects.drop(ended.number, ended)
 
     def _make(self, shared: Shared) -> Any:
         plain = shared.members.plain
@@ -316,6 +320,7 @@ class Home:
 
     def heed(self, process: bytes, what: int, pairs: list[tuple[int, int]]) -> None:
         """Note what another process claims, or gives back."""
+        self.tidy()
         client = self._objects.client(process)
         if what == CLAIM:
             self._objects.claim(client, pairs)

@@ -193,6 +193,7 @@ class Listener(Generic[T]):
         """Return what it has done so far, as a frozen record."""
         from ._stats import collect
 
+        self._home.tidy()
         return collect(self._objects, self._service)
 
     # -- ends -------------------------------------------------------------------------------------

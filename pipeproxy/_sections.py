@@ -74,11 +74,9 @@ class Activity:
 def activity_of(process: bytes, thread: int) -> Activity:
     """Return an activity, the same one for as long as anything in this process depends on it."""
     known = _activities.get((process, thread))
-    return (
-        _activities.setdefault((process, thread), Activity(process, thread))
-        if known is None
-        else known
-    )
+    if known is None:
+        known = _activities.setdefault((process, thread), Activity(process, thread))
+    return known
 
 
 _activities: weakref.WeakValueDictionary[tuple[bytes, int], Activity] = (
