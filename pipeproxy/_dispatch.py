@@ -37,7 +37,7 @@ from ._wire import (
     unpack_pairs,
 )
 from .codecs import pickle as codec
-from .errors import CodecError, Released, RemoteError
+from .errors import CodecError, Released
 
 #: The kind and the payload of a reply.
 Reply = tuple[int, bytes]
@@ -290,7 +290,8 @@ class Dispatch:
             if type(value) in codec.ATOMS:
                 answer = codec.encode(value)
             else:
-                answer = self._encode(value, shared, member, args, client, ident)
+                outgoing = Outgoing(self._route, self._objects, client, ident)
+                answer = outgoing.encode(value, shared, member, args)
             if len(answer) > LIMIT:
                 self._objects.take_back(client, ident)
                 raise CodecError(
@@ -302,46 +303,10 @@ class Dispatch:
             where = name_of(shared.members.plain, member, args)
             return self._failure(error, where, client, ident)
 
-    def _encode(  # noqa: PLR0913, PLR0917 - a result, and all that is known of its call
-        self,
-        value: Any,
-        shared: Shared,
-        member: int,
-        args: tuple[Any, ...],
-        client: Client,
-        ident: int,
-    ) -> bytes:
-        """Return what travels of a result.
-
-        Raises:
-            CodecError: nothing of it can; the text says why.
-        """
-        face = shared.face
-        live = value if face.is_live(member, args) else None
-        streamed = value if member in face.iterating else None
-        outgoing = Outgoing(self._route, self._objects, client, ident, shared, live, streamed)
-        try:
-            answer = codec.encode(value, outgoing.refer)
-        except CodecError as error:
-            where = name_of(shared.members.plain, member, args)
-            explained = codec.explain_result(value, error, where, outgoing.refer)
-            outgoing.take_back()
-            raise explained from explained.__cause__
-        outgoing.settle()
-        return answer
-
     def _failure(self, error: BaseException, where: str, client: Client, ident: int) -> Reply:
         self.errors += 1
         outgoing = Outgoing(self._route, self._objects, client, ident)
-        try:
-            failure = codec.encode_failure(error, where, outgoing.refer)
-        except BaseException as another:  # even its class misbehaves
-            outgoing.take_back()
-            name = f"{type(error).__module__}.{type(error).__qualname__}"
-            text = f"it cannot be described: {type(another).__qualname__}"
-            return FAILURE, codec.encode_failure(RemoteError(name, text), where, None)
-        outgoing.settle()
-        return FAILURE, failure
+        return FAILURE, outgoing.encode_failure(error, where)
 
 
 def _arguments(

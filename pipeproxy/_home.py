@@ -31,7 +31,7 @@ from ._values import itself
 from ._wire import CLAIM, UP_FAILURE, UP_RESULT, Frame
 from .codecs import pickle as codec
 from .codecs.pickle import ATOMS
-from .errors import CodecError, ListenerClosed, Released
+from .errors import ListenerClosed, Released
 
 #: The kind and the payload of an answer.
 Answer = tuple[int, bytes]
@@ -295,28 +295,20 @@ class Home:
             payload: the arguments.
         """
         _, ident, number, member, _ = frame
-        client = self._objects.client(process)
-        where, shared = f"object {number}", None
+        client, route = self._objects.client(process), tuple(self._route)
+        where = f"object {number}"
         try:
             self.check_open()
             shared = self._objects.find(number)
             where = name_of(shared.members.plain, member)
             args, kwargs = codec.decode_call(payload, where)
             value = self._run(shared.section, partial(shared.call, member, args, kwargs))
-            live = value if shared.face.is_live(member, args) else None
-            streamed = value if member in shared.face.iterating else None
-            outgoing = Outgoing(
-                tuple(self._route), self._objects, client, ident, shared, live, streamed
-            )
-            try:
-                answer = codec.encode(value, outgoing.refer)
-            except CodecError as error:
-                explained = codec.explain_result(value, error, where, outgoing.refer)
-                raise explained from explained.__cause__
-            return UP_RESULT, answer
+            outgoing = Outgoing(route, self._objects, client, ident)
+            return UP_RESULT, outgoing.encode(value, shared, member, args)
+        # What is no Exception ends this thread or process, as if the object were called here.
         except Exception as error:
-            outgoing = Outgoing(tuple(self._route), self._objects, client, ident)
-            return UP_FAILURE, codec.encode_failure(error, where, outgoing.refer)
+            outgoing = Outgoing(route, self._objects, client, ident)
+            return UP_FAILURE, outgoing.encode_failure(error, where)
 
     def heed(self, process: bytes, what: int, pairs: list[tuple[int, int]]) -> None:
         """Note what another process claims, or gives back."""

@@ -6,11 +6,15 @@ import io
 from typing import Any
 
 from ._faces import face_of, travels_alive
+from ._members import name_of
 from ._objects import Client, Objects, Shared
 from ._proxy import Proxy, link_of
 from ._references import PlainRoute, arrive, homes, open_stream
+from ._sections import Section
 from ._streams import FACE, Source
 from ._values import copied
+from .codecs import pickle as codec
+from .errors import CodecError, RemoteError
 
 
 class Outgoing:
@@ -21,9 +25,6 @@ class Outgoing:
         objects: what it answers for.
         client: who gets the reply.
         ident: that of the call, by which the client holds what it gets.
-        shared: what was called; what is taken from an iterator of its is read from it.
-        live: what travels by reference in any case.
-        streamed: what is taken from in chunks in any case.
     """
 
     __slots__ = (
@@ -32,29 +33,53 @@ class Outgoing:
         "_live",
         "_objects",
         "_route",
-        "_shared",
+        "_section",
         "_streamed",
         "_streams",
     )
 
-    def __init__(  # noqa: PLR0913, PLR0917 - a reply's
-        self,
-        route: PlainRoute,
-        objects: Objects,
-        client: Client,
-        ident: int,
-        shared: Shared | None = None,
-        live: Any = None,
-        streamed: Any = None,
-    ) -> None:
+    def __init__(self, route: PlainRoute, objects: Objects, client: Client, ident: int) -> None:
         self._route = route
         self._objects = objects
         self._client = client
         self._ident = ident
-        self._shared = shared
-        self._live = live
-        self._streamed = streamed
+        self._section: Section | None = None
+        self._live: Any = None
+        self._streamed: Any = None
         self._streams: dict[int, Shared] = {}
+
+    def encode(self, value: Any, shared: Shared, member: int, args: tuple[Any, ...]) -> bytes:
+        """Return what travels of a result of a call.
+
+        Raises:
+            CodecError: nothing of it can; the text says why.
+        """
+        self._section = shared.section  # to take from an iterator is to read the object
+        if shared.face.is_live(member, args):
+            self._live = value
+        if member in shared.face.iterating:
+            self._streamed = value
+        try:
+            answer = codec.encode(value, self.refer)
+        except CodecError as error:
+            where = name_of(shared.members.plain, member, args)
+            explained = codec.explain_result(value, error, where, self.refer)
+            self.take_back()
+            raise explained from explained.__cause__
+        self._settle()
+        return answer
+
+    def encode_failure(self, error: BaseException, where: str) -> bytes:
+        """Return what travels of an exception; `where` names the method for people."""
+        try:
+            failure = codec.encode_failure(error, where, self.refer)
+        except BaseException as another:  # even its class misbehaves
+            self.take_back()
+            name = f"{type(error).__module__}.{type(error).__qualname__}"
+            text = f"it cannot be described: {type(another).__qualname__}"
+            return codec.encode_failure(RemoteError(name, text), where, None)
+        self._settle()
+        return failure
 
     def refer(self, value: Any) -> Any:
         """Return a tuple as ``__reduce__`` does for what travels by reference, NotImplemented else.
@@ -90,8 +115,7 @@ class Outgoing:
         """Return what stands for an iterator, which stays here and is an object of its own."""
         shared = self._streams.get(id(items))
         if shared is None:
-            section = self._shared.section if self._shared else None  # taking reads the object
-            shared = self._streams[id(items)] = Shared(Source(items), FACE, section)
+            shared = self._streams[id(items)] = Shared(Source(items), FACE, self._section)
         self._objects.lend(shared, self._client, self._ident)
         return open_stream, (self._route, shared.number, self._ident)
 
@@ -99,6 +123,6 @@ class Outgoing:
         """Take back what was lent: it did not travel."""
         self._objects.take_back(self._client, self._ident)
 
-    def settle(self) -> None:
+    def _settle(self) -> None:
         """Take back what was lent if nobody waits for the reply any more."""
         self._objects.settle(self._client, self._ident)

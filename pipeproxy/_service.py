@@ -229,22 +229,23 @@ class Service:
             self._door.wake()
 
     def _speak(self) -> None:
-        """Send what was to be said."""
+        """Send what was to be said; who was to hear it is cut if that is left in the middle."""
         while self._said:
             caller, data = self._said[0]
-            self._said.popleft()
-            if not caller.pipe.closed:
-                caller.send(data)
-                self._balance(caller)
+            try:
+                self._said.popleft()
+                if not caller.pipe.closed:
+                    caller.send(data)
+                    self._balance(caller)
+            except BaseException:
+                caller.ended = True
+                self._ready.append(caller)
+                raise
 
     def _attend(self, caller: Caller) -> int:
         """Move what can be moved on one channel, both ways, and serve what has arrived."""
         if caller.serving:
-            if caller.asked and not caller.ended and not caller.pipe.closed:
-                if caller.unsent:
-                    caller.flush()
-                self._read(caller)
-                self._balance(caller)
+            self._attend_asked(caller)
             return 0
         self.in_hand = caller
         caller.parked = False
@@ -260,6 +261,16 @@ class Service:
             self._balance(caller)
         self.in_hand = None
         return answered
+
+    def _attend_asked(self, caller: Caller) -> None:
+        """The same where a call of it is under way: it may only answer what it is asked."""
+        if caller.asked and not caller.ended and not caller.pipe.closed:
+            self.in_hand = caller
+            if caller.unsent:
+                caller.flush()
+            self._read(caller)
+            self._balance(caller)
+            self.in_hand = None
 
     def _balance(self, caller: Caller) -> None:
         if caller.pipe.closed:
