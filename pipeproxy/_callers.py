@@ -76,7 +76,8 @@ class Caller(Channel):
     @property
     def served(self) -> Served:
         """What a call that is served on it belongs to, if that does not say so itself."""
-        return Served(self.activity, (self.client.token,), self.upcalls.way_to(self))
+        client = self.client
+        return Served(self.activity, (client.token,), self.upcalls.way_to(self), client)
 
     def is_full(self) -> bool:
         """Whether it may not say more while it is parked.

@@ -117,14 +117,18 @@ class Served:
         activity: the chain.
         path: the tokens of the processes that it came through, the latest last.
         up: the way back to that one, if there is one other than its door.
+        client: that one, as a client of this process, if it is one.
     """
 
-    __slots__ = ("activity", "path", "up")
+    __slots__ = ("activity", "client", "path", "up")
 
-    def __init__(self, activity: Activity, path: tuple[bytes, ...], up: Up | None) -> None:
+    def __init__(
+        self, activity: Activity, path: tuple[bytes, ...], up: Up | None, client: Any = None
+    ) -> None:
         self.activity = activity
         self.path = path
         self.up = up
+        self.client = client
 
 
 class Entry:

@@ -302,15 +302,13 @@ class Service:
         size = answered = 0
         while frames and caller.unsent <= MOST_UNSENT:
             frame = frames[0]
-            if frame[0] == CALL:
-                reply = self.dispatch.call(caller, frame)
-            else:
-                try:
-                    reply = self.dispatch.other(caller, frame)
-                except ProtocolError:
-                    caller.ended = True
-                    frames.clear()
-                    break
+            serve = self.dispatch.call if frame[0] == CALL else self.dispatch.other
+            try:
+                reply = serve(caller, frame)
+            except ProtocolError:
+                caller.ended = True
+                frames.clear()
+                break
             if self.closed:
                 raise ListenerClosed("a method forked this process; the listener is its parent's")
             if reply is None:

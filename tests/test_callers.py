@@ -10,6 +10,7 @@ import pytest
 
 from pipeproxy._callers import MOST_UNSENT, Caller, Callers
 from pipeproxy._objects import Client
+from pipeproxy._sections import Activity
 from pipeproxy.transports.pipe import Pipe, open_pair
 
 
@@ -31,7 +32,9 @@ def theirs() -> Iterator[list[Pipe]]:
 def open_one(callers: Callers, theirs: list[Pipe], client: Client | None = None) -> Caller:
     other, own = open_pair()
     theirs.append(other)
-    return callers.open(own, (client or Client(None)).activity(1), b"hello")
+    caller = Caller(own, client or Client(b"token"), Activity(b"token", 1), None)
+    callers.open(caller, b"hello")
+    return caller
 
 
 def ready(callers: Callers) -> set[int]:
@@ -39,7 +42,7 @@ def ready(callers: Callers) -> set[int]:
 
 
 def test_a_channel_speaks_first_and_is_waited_for(callers: Callers, theirs: list[Pipe]) -> None:
-    client = Client(None)
+    client = Client(b"token")
     caller = open_one(callers, theirs, client)
     assert theirs[0].read(10) == b"hello"
     assert client.channels == {caller}
@@ -82,7 +85,7 @@ def test_the_owner_waits_until_more_is_taken(callers: Callers, theirs: list[Pipe
 def test_a_channel_is_dropped_whole_and_once(
     callers: Callers, theirs: list[Pipe], unsent: int
 ) -> None:
-    client = Client(None)
+    client = Client(b"token")
     caller = open_one(callers, theirs, client)
     caller.send(bytes(unsent))
     callers.balance(caller)

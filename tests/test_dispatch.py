@@ -15,6 +15,7 @@ from pipeproxy._door import Route
 from pipeproxy._faces import face_of
 from pipeproxy._members import FIRST_METHOD, GET, SET
 from pipeproxy._objects import Client, Objects, Shared
+from pipeproxy._sections import Activity
 from pipeproxy._wire import CALL, FAILURE, RESULT
 from pipeproxy.codecs import pickle as codec
 from pipeproxy.transports.pipe import open_pair
@@ -65,13 +66,13 @@ def shared(objects: Objects) -> Shared:
 
 @pytest.fixture
 def dispatch(objects: Objects) -> Dispatch:
-    route = Route(b"listener", 1, b"\0nowhere", b"secret", 0.0)
+    route = Route(b"listener", b"process", 1, b"\0nowhere", b"secret", 0.0)
     return Dispatch(objects, tuple(route), lambda caller: None)
 
 
 def run(dispatch: Dispatch, number: int, member: int, payload: bytes) -> Any:
     _, own = open_pair()
-    caller = Caller(own, Client(None).activity(1))
+    caller = Caller(own, Client(b"token"), Activity(b"token", 1), None)
     frame = (CALL, 1, number, member, payload)
     caller.frames.append(frame)
     reply = dispatch.call(caller, frame)
@@ -143,6 +144,6 @@ def test_an_iterator_stays_and_is_taken_from_under_the_section_of_its_object(
     before = len(objects)
     member = shared.members.numbers["__iter__"]
     frame = (CALL, 1, shared.number, member, codec.encode_call((), None))
-    dispatch.answer(Client(None), shared, frame)
+    dispatch.answer(Client(b"token"), shared, frame)
     assert len(objects) == before + 1
     assert all(each.section is shared.section for each in objects)

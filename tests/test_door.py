@@ -39,7 +39,7 @@ class Entrance:
     def __init__(self, way: str) -> None:
         self.way = way
         self.door = Door(LISTENER, SECRET)
-        self.route = Route(LISTENER, os.getpid(), self.door.address, SECRET, 0.0)
+        self.route = Route(LISTENER, TOKEN, os.getpid(), self.door.address, SECRET, 0.0)
 
     @contextlib.contextmanager
     def end(self) -> Iterator[socket.socket]:

@@ -78,8 +78,8 @@ def test_a_client_unpickles_a_proxy_and_calls_without_heavy_libraries() -> None:
 
 
 def test_the_public_names_are_these() -> None:
-    names = "Host Listener blocking by_reference end_with exposed hidden locked proxied readonly"
-    names += " share spawn spawning timeout"
+    names = "Host Listener blocking by_ref by_reference by_value end_with exposed hidden"
+    names += " locked proxied readonly share spawn spawning timeout"
     assert sorted(pipeproxy.__all__) == sorted([*names.split(), *errors.__all__])
 
 

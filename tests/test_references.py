@@ -13,7 +13,7 @@ import pytest
 from pipeproxy import Listener, share
 from pipeproxy._door import Route
 from pipeproxy._proxy import link_of
-from pipeproxy._references import arrive, homes, owner_at, rebuild, refer
+from pipeproxy._references import Passing, arrive, homes, owner_at, rebuild
 
 from .support import in_fork, open_descriptors
 
@@ -54,17 +54,19 @@ def test_a_reference_that_comes_home_with_a_call_is_the_object_and_else_a_proxy(
     assert link_of(proxy).route.listener not in homes
 
 
-def test_only_proxies_are_referred_to() -> None:
+def test_of_arguments_only_proxies_are_referred_to() -> None:
     proxy, listener = share(Thing())
     with listener:
-        for to in (link_of(proxy).route.listener, b"another listener"):
-            assert refer(to, proxy) == (arrive, link_of(proxy).reference)
+        route = link_of(proxy).route
+        for to in (route, route._replace(listener=b"another's", process=b"another")):
+            passing = Passing(to)
+            assert passing.refer(proxy) == (arrive, link_of(proxy).reference)
             for value in (Thing(), Thing, 1, [proxy], None):
-                assert refer(to, value) is NotImplemented
+                assert passing.refer(value) is NotImplemented
 
 
 def test_one_process_knows_a_listener_as_one_owner_until_nothing_refers_to_it() -> None:
-    route = Route(os.urandom(16), 1, b"\0nowhere", os.urandom(16), 0.0)
+    route = Route(os.urandom(16), os.urandom(16), 1, b"\0nowhere", os.urandom(16), 0.0)
     owner = owner_at(route)
     assert owner_at(route) is owner
     one, other = (rebuild(tuple(route), 1, _plain()) for _ in range(2))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 
 import pytest
 
@@ -15,6 +16,7 @@ class Service:
 
     def __init__(self) -> None:
         self.closed = 0
+        self.upcalls = SimpleNamespace()
 
     def close(self) -> None:
         self.closed += 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import tracemalloc
+from math import inf
 
 import pytest
 from hypothesis import example, given
@@ -11,23 +12,31 @@ from hypothesis import strategies as st
 
 from pipeproxy._wire import (
     CALL,
+    CALL_WITHIN,
     CLAIM,
     ENTER,
     FAILURE,
     FAREWELL,
     FROM_CLIENT,
     FROM_OWNER,
+    GIVEN_BACK,
     HEADER_SIZE,
     HELLO,
     LEAVE,
     LIMIT,
     RELEASE,
     RESULT,
+    UP,
+    UP_FAILURE,
+    UP_RESULT,
+    UPCALL,
     Decoder,
     Frame,
     header,
+    pack_context,
     pack_number,
     pack_pairs,
+    unpack_context,
     unpack_number,
     unpack_pairs,
 )
@@ -53,12 +62,17 @@ CLIENT_SAYS: list[Frame] = [
     (CALL, 2, 7, 0, b""),
     (ENTER, 3, 7, 0, pack_number(5)),
     (LEAVE, 4, 7, 0, pack_number(5)),
+    (CALL_WITHIN, 5, 7, 3, pack_context(0.5, 1, (b"p" * 16,)) + b"payload"),
+    (UP_RESULT, UP + 3, 0, 0, b"result"),
+    (UP_FAILURE, UP + 4, 0, 0, b"why"),
     (CALL, 2**64 - 1, 2**64 - 1, 2**16 - 1, bytes(range(256))),
 ]
 OWNER_SAYS: list[Frame] = [
     (HELLO, 0, 0, 0, b"x" * 16),
     (RESULT, 1, 0, 0, b""),
     (FAILURE, 2, 0, 0, b"why"),
+    (UPCALL, UP + 3, 5, 4, b"l" * 16 + pack_context(inf, 0, ()) + b"payload"),
+    (GIVEN_BACK, 0, 0, RELEASE, b"l" * 16 + pack_pairs([(3, 5)])),
     (FAREWELL, 0, 0, 0, b""),
 ]
 both_sides = pytest.mark.parametrize(
@@ -289,3 +303,35 @@ def test_pairs_survive_their_packing(pairs: list[tuple[int, int]]) -> None:
 def test_pairs_that_are_cut_off_are_refused(payload: bytes) -> None:
     with pytest.raises(ProtocolError, match=re.escape(f"{len(payload)} bytes is cut off")):
         unpack_pairs(payload)
+
+
+@given(
+    st.floats(0, allow_nan=False),
+    st.integers(0, 2**64 - 1),
+    st.lists(st.binary(min_size=16, max_size=16), max_size=255).map(tuple),
+    st.binary(),
+)
+def test_a_context_arrives_as_it_was_and_leaves_the_rest(
+    seconds: float, thread: int, path: tuple[bytes, ...], rest: bytes
+) -> None:
+    packed = pack_context(seconds, thread, path) + rest
+    for payload in (packed, memoryview(packed)):
+        assert unpack_context(payload) == ((seconds, thread, path), rest)
+
+
+@given(st.lists(st.binary(min_size=16, max_size=16), min_size=1, max_size=9).map(tuple), st.data())
+def test_a_context_that_is_cut_off_is_refused(path: tuple[bytes, ...], data: st.DataObject) -> None:
+    packed = pack_context(1.0, 2, path)
+    with pytest.raises(ProtocolError, match="cut off"):
+        unpack_context(packed[: data.draw(st.integers(0, len(packed) - 1))])
+
+
+@pytest.mark.parametrize("seconds", [-1.0, float("nan")])
+def test_a_time_that_is_none_is_refused(seconds: float) -> None:
+    with pytest.raises(ProtocolError):
+        unpack_context(pack_context(seconds, 0, ()))
+
+
+def test_a_chain_cannot_grow_without_end() -> None:
+    with pytest.raises(CodecError, match="more than 255 processes"):
+        pack_context(1.0, 2, (b"p" * 16,) * 256)

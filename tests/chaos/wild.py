@@ -304,7 +304,8 @@ class WildOwner:
     def __init__(self, spoil: Callable[[bytes, int], bytes]) -> None:
         identity, secret = os.urandom(16), os.urandom(16)
         self._door = Door(identity, secret)
-        self._route = Route(identity, os.getpid(), self._door.address, secret, 0.0)
+        address = self._door.address
+        self._route = Route(identity, _life.token(), os.getpid(), address, secret, 0.0)
         self._spoil = spoil
         self._closed = False
         self.proxy: Any = rebuild(tuple(self._route), 1, describe(Echo).plain)
