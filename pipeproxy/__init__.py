@@ -9,14 +9,16 @@ The rooms of this package, from the doors down; each imports only what stands be
              testing > _taps, _transport_check     the chaos kit, for users' classes and transports
     ends     _spawn > _listener > _stats, _home    share, serve; objects at home
              _turns > _service                     whose loop it is; wait, read, reply
-             _dispatch > _callers                  look up, run or let wait; the channels
+             _dispatch > _workers > _callers       look up, run or let wait; the channels
     faces    _locked, _orphans > _references       several calls as one; to end with an owner
              _references > _proxy                  references, spec → class
     memory   _streams > _calls, _objects           the client's calls, the owner's objects
+             _queues, _primitives > _waits         waiting in the name of who may die
              _sections                             the right to an object, and who waits for it
     motion   _lines > _channel                     each thread's own channel: frames both ways
     leaves   _wire, codecs, transports, _door, _life, _until, _sigint
-    words    errors, _marks, _members, _spec       what can go wrong, what is exposed
+    words    errors, _marks, _members              what can go wrong, what is exposed
+             _spec > _stdlib > _survey             from a class to its spec
              _deadline, _descriptors               what every call and every room minds
 """
 

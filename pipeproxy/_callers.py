@@ -11,11 +11,12 @@ import os
 import select
 from collections import deque
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from . import _descriptors
 from ._channel import Channel
-from ._objects import Client
+from ._held import Holdings
+from ._objects import Client, Shared
 from ._sections import Activity, Entry, Section, Served
 from ._wire import ENTER, FROM_CLIENT, Frame
 from .transports.pipe import Pipe, make_poller, open_pair
@@ -24,6 +25,15 @@ from .transports.pipe import Pipe, make_poller, open_pair
 MOST_UNSENT: Final = 1 << 20
 #: Frames that may follow one that waits to enter a section before the owner stops reading.
 _MOST_BEHIND: Final = 8
+
+
+class Errand(NamedTuple):
+    """A call that runs in a worker."""
+
+    shared: Shared
+    frame: Frame
+    served: Served
+    deadline: float | None
 
 
 class Caller(Channel):
@@ -39,7 +49,9 @@ class Caller(Channel):
         paused: it takes too little, or is parked, so nothing is read from it.
         parked: the first of its frames has to wait, and so do all that come after.
         entry: the place, and its section, in whose line the first of its frames waits.
-        serving: a call of it runs, further down the stack of the thread that polls.
+        serving: a call of it runs, further down the stack of the thread that polls or in a worker.
+        errand: that call, if it is a worker's.
+        worker: what runs its calls that may wait.
         ended: its other end is closed; what it wrote is served, and the replies go nowhere.
     """
 
@@ -49,12 +61,14 @@ class Caller(Channel):
         "client",
         "ended",
         "entry",
+        "errand",
         "frames",
         "parked",
         "paused",
         "relays",
         "serving",
         "upcalls",
+        "worker",
         "writing",
     )
 
@@ -71,6 +85,8 @@ class Caller(Channel):
         self.parked = False
         self.serving = False
         self.entry: tuple[Section, Entry] | None = None
+        self.errand: Errand | None = None
+        self.worker: Any = None
         self.ended = False
 
     @property
@@ -87,6 +103,13 @@ class Caller(Channel):
         if self.serving:
             return not self.asked or len(self.frames) > _MOST_BEHIND
         return self.frames[0][0] != ENTER or len(self.frames) > _MOST_BEHIND
+
+    def given_back(self) -> bytes:
+        """Return the frames that tell its process which of its objects are needed no more."""
+        lender: Holdings = self.client.lender
+        news, told = lender.news_for(self.client.token)
+        lender.told(news)
+        return told
 
     def is_waited_for(self) -> bool:
         """Whether the thread waits for an answer, and can be called meanwhile."""

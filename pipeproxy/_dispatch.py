@@ -2,7 +2,8 @@
 
 It is serial: calls run in the thread that polls, one at a time for each object. A call runs if its
 activity is in the object's section, or nobody is. Else it waits, and so does all that comes after
-it on its channel; calls of others go on.
+it on its channel; calls of others go on. Calls that may wait for something else are the workers',
+and keep nobody out.
 """
 
 from __future__ import annotations
@@ -15,12 +16,22 @@ from time import monotonic
 from typing import Any, Final
 
 from . import _deadline
-from ._callers import Caller
+from ._callers import Caller, Errand
 from ._members import name_of
 from ._objects import Client, Objects, Shared
 from ._outgoing import Outgoing
 from ._references import PlainRoute
-from ._sections import Activity, Entering, Entry, Section, Served, activity_of, here, stuck
+from ._sections import (
+    Activity,
+    Entering,
+    Entry,
+    MustWait,
+    Section,
+    Served,
+    activity_of,
+    here,
+    stuck,
+)
 from ._wire import (
     CALL_WITHIN,
     CLAIM,
@@ -36,11 +47,9 @@ from ._wire import (
     unpack_number,
     unpack_pairs,
 )
+from ._workers import Reply, Workers
 from .codecs import pickle as codec
 from .errors import CodecError, Released
-
-#: The kind and the payload of a reply.
-Reply = tuple[int, bytes]
 
 #: What a frame gets that is not replied to.
 SILENCE: Final[Reply] = (0, b"")
@@ -61,6 +70,7 @@ class Dispatch:
         later: callers whose frames it did not serve as a guest.
         below: callers who need what a call further down the stack is in.
         blocked: sections that somebody waits for.
+        workers: they run the calls that may wait.
     """
 
     def __init__(
@@ -74,6 +84,7 @@ class Dispatch:
         self.later: deque[Caller] = deque()
         self.below: deque[Caller] = deque()
         self.blocked: set[Section] = set()
+        self.workers = Workers(self.answer, self._failure, resume)
         self._objects = objects
         self._route = route
         self._resume = resume
@@ -92,7 +103,7 @@ class Dispatch:
         right = section.right
         reply = None
         # Who is in another section is served in its name, for what its call may need at home.
-        apart = self.guest or caller.activity.sections
+        apart = self.guest or caller.activity.sections or shared.elsewhere
         if section.holder is None and not section.line and not apart:
             # As `attempt` does it, without the calls that would cost every call.
             try:
@@ -144,6 +155,8 @@ class Dispatch:
         deadline: float | None,
     ) -> Reply | None:
         section, activity = shared.section, served.activity
+        if frame[3] in shared.elsewhere:
+            return self._entrust(caller, Errand(shared, frame, served, deadline))
         if self.guest and not activity.sections and activity not in here.lower:
             self.later.append(caller)
             return None
@@ -169,6 +182,34 @@ class Dispatch:
         self._got_in(section, caller)
         section.settle()
         return reply
+
+    def _entrust(self, caller: Caller, errand: Errand) -> Reply | None:
+        """Make a call the caller's errand; it keeps nobody out of the object.
+
+        What need not wait is done at once, if that is sure to be found out before anything is done.
+        """
+        section, activity = errand.shared.section, errand.served.activity
+        if section.holder is not None or section.line:
+            if not self._is_in(section, caller, activity, {}):
+                return None
+            self._got_in(section, caller)
+        caller.frames.popleft()
+        reply = self._try(caller, errand) if errand.shared.face.hurries else None
+        if reply is None:
+            caller.errand = errand
+        section.settle()
+        return reply
+
+    def _try(self, caller: Caller, errand: Errand) -> Reply | None:
+        shared, frame = errand.shared, errand.frame
+        here.tries = shared.actor
+        try:
+            return self.answer(caller.client, shared, frame)
+        except MustWait:
+            shared.counts[frame[3]] -= 1
+            return None
+        finally:
+            here.tries = None
 
     def other(self, caller: Caller, frame: Frame) -> Reply | None:
         """Do what the caller's first frame asks, which is no call; None if it has to wait.
@@ -299,6 +340,8 @@ class Dispatch:
                     f"{len(answer)} bytes, and at most {LIMIT} can travel"
                 )
             return RESULT, answer
+        except MustWait:
+            raise
         except BaseException as error:  # of the method, or of what it returned
             where = name_of(shared.members.plain, member, args)
             return self._failure(error, where, client, ident)

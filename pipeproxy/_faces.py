@@ -37,11 +37,13 @@ def face_of(target: object) -> Face:
             f"in a process of its own"
         )
     from ._spec import describe  # here, as only owners pay for it
+    from ._stdlib import stand_for
 
     spec = describe(type(target))
     plain = spec.plain
     remember_class(plain, type(target))
-    face = Face(proxy_class(plain)._pipeproxy_members, spec.conduct)
+    members = proxy_class(plain)._pipeproxy_members
+    face = Face(members, spec.conduct, stand_for(type(target)))
     return _faces.setdefault(type(target), face)
 
 

@@ -184,7 +184,7 @@ class Home:
         if kwargs:
             kwargs = {name: self._itself(value) for name, value in kwargs.items()}
         args = tuple(map(self._itself, args))
-        value = itself(self._run(shared.section, partial(shared.call, member, args, kwargs)))
+        value = itself(self._run_call(shared, member, args, kwargs))
         result = self._objects.of(value)
         if result is None:
             if not travels_alive(value) and not shared.face.is_live(member, args):
@@ -193,6 +193,21 @@ class Home:
                 return value
             return self.lend(value)
         return self._proxy(result)
+
+    def _run_call(
+        self, shared: Shared, member: int, args: tuple[Any, ...], kwargs: dict[str, Any] | None
+    ) -> Any:
+        run = self._run_freely if member in shared.elsewhere else self._run
+        return run(shared.section, partial(shared.call, member, args, kwargs))
+
+    def _run_freely(self, section: Section, call: Callable[[], Any]) -> Any:
+        """Run a call that may wait, and keeps nobody out, when nobody else is in the section."""
+        if (section.holder is not None or section.line) and not self._is_in(section):
+            stay = _Stay()
+            number = next(_stays)
+            self._wait_for(section, {(None, number): weakref.ref(stay)})
+            section.leave(None, number)
+        return call()
 
     def _run(self, section: Section, call: Callable[[], Any]) -> Any:
         """Run a call by the right of a section, at once or when its turn has come."""
@@ -302,7 +317,7 @@ class Home:
             shared = self._objects.find(number)
             where = name_of(shared.members.plain, member)
             args, kwargs = codec.decode_call(payload, where)
-            value = self._run(shared.section, partial(shared.call, member, args, kwargs))
+            value = self._run_call(shared, member, args, kwargs)
             outgoing = Outgoing(route, self._objects, client, ident)
             return UP_RESULT, outgoing.encode(value, shared, member, args)
         # What is no Exception ends this thread or process, as if the object were called here.

@@ -201,7 +201,8 @@ class Listener(Generic[T]):
     def close(self) -> None:
         """Answer no more: calls that are under way or come later raise `ListenerClosed`.
 
-        A second time does nothing. It waits for the call in hand, unless that call closes it.
+        A second time does nothing. It waits for the call in hand, unless that call closes it; and
+        for calls in threads of their own, but for half a second at most.
         """
         self._close(-1)
 
@@ -210,6 +211,8 @@ class Listener(Generic[T]):
         if self._route.pid == os.getpid():
             self._at_exit.cancel()
             self._turns.close(patience)
+            if self._service.closed and patience:
+                self._service.dispatch.workers.join(_AT_EXIT)
         # else it is a forked child, in which another thread of the parent's may hold the right
 
     def __del__(self) -> None:

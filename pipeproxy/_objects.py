@@ -8,7 +8,7 @@ when its process is dead.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from functools import partial
 from itertools import count
 from typing import TYPE_CHECKING, Any, Final
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 #: A method of this name is called in the owner when a process died in the object's section.
 HOOK: Final = "__pipeproxy_abandoned__"
+#: The numbers of all members that there may be.
+EVERY_MEMBER: Final = range(1 << 16)
 #: What holds an object that was shared by name.
 FOR_GOOD: Final = "for good"
 #: Leavings of a client that are remembered; what they overtake comes in the same turn, mostly.
@@ -35,20 +37,42 @@ class Face:
     Args:
         members: what may be reached of them.
         conduct: `pipeproxy._spec.Conduct`; None for an object of our own.
+        stand: makes what is called in the place of an object; None if that is called itself.
 
     Attributes:
         live: the members whose results travel by reference; None for attributes, see `is_live`.
         iterating: the members whose results are iterators, which are taken from in chunks.
+        elsewhere: the members whose calls may wait, and so are not run by the thread that serves.
+        hurries: that one may try them, as the stand tells when they would wait.
     """
 
-    __slots__ = ("_live_names", "conduct", "iterating", "live", "members")
+    __slots__ = (
+        "_live_names",
+        "conduct",
+        "elsewhere",
+        "hurries",
+        "iterating",
+        "live",
+        "members",
+        "stand",
+    )
 
-    def __init__(self, members: Members, conduct: Conduct | None = None) -> None:
+    def __init__(
+        self,
+        members: Members,
+        conduct: Conduct | None = None,
+        stand: Callable[[Any], Any] | None = None,
+    ) -> None:
         self.members = members
+        self.stand = stand
+        self.hurries: bool = getattr(stand, "hurries", False)
         self.conduct = conduct
         self._live_names = conduct.by_ref if conduct else frozenset[str]()
         self.live = self._numbers(self._live_names)
         self.iterating = self._numbers(("__iter__", "__reversed__"))
+        self.elsewhere: Collection[int] = self._numbers(conduct.blocking) if conduct else ()
+        if conduct and conduct.dispatch == "threads":
+            self.elsewhere = EVERY_MEMBER
 
     def _numbers(self, names: Iterable[str]) -> frozenset[int]:
         numbers = self.members.numbers
@@ -69,15 +93,28 @@ class Shared:
         section: whoever calls it has the right of the section, so calls run one at a time, whether
             they arrive through a pipe or are made in the owner's own process.
         counts: calls by member number.
+        actor: what is called in its place, and mostly is the object.
+        elsewhere: as of its face.
     """
 
-    __slots__ = ("counts", "face", "members", "number", "section", "target")
+    __slots__ = (
+        "actor",
+        "counts",
+        "elsewhere",
+        "face",
+        "members",
+        "number",
+        "section",
+        "target",
+    )
 
     def __init__(self, target: Any, face: Face, section: Section | None = None) -> None:
         self.number = next(_numbers)
         self.target = target
         self.face = face
         self.members = face.members
+        self.elsewhere = face.elsewhere
+        self.actor = target if face.stand is None else face.stand(target)
         self.section = section or Section(partial(_repair, target))
         self.counts = [0] * len(face.members.names)
 
@@ -95,8 +132,8 @@ class Shared:
                 raise NotExposed(f"{self.members.class_name} has no member {member}") from None
             self.counts[member] += 1
             if kwargs:
-                return getattr(self.target, name)(*args, **kwargs)
-            return getattr(self.target, name)(*args)
+                return getattr(self.actor, name)(*args, **kwargs)
+            return getattr(self.actor, name)(*args)
         self.counts[member] += 1
         return self._use_attribute(member, *args)
 
@@ -132,6 +169,7 @@ class Client:
         life: its life descriptor; None if it did not send one.
         channels: those of its threads.
         sections: those that it entered, maybe in the name of another's activity.
+        holds: locks that it has, each with a `give_back_of`.
         lender: what this process holds of objects of the client's own, if there are any.
         held: the numbers of the objects that it holds, by the idents by which it does.
         left: the latest numbers of enterings that it left, of which none was met.
@@ -144,6 +182,7 @@ class Client:
         "channels",
         "dead",
         "held",
+        "holds",
         "left",
         "lender",
         "life",
@@ -156,6 +195,7 @@ class Client:
         self.life = life
         self.channels: set[Any] = set()
         self.sections: set[Section] = set()
+        self.holds: dict[Any, None] = {}
         self.lender: Any = None
         self.held: dict[int, set[int]] = {}
         self.left: dict[int, None] = {}

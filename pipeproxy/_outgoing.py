@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Collection
 from typing import Any
 
 from ._faces import face_of, travels_alive
 from ._members import name_of
-from ._objects import Client, Objects, Shared
+from ._objects import EVERY_MEMBER, Client, Objects, Shared
 from ._proxy import Proxy, link_of
 from ._references import PlainRoute, arrive, homes, open_stream
 from ._sections import Section
@@ -29,6 +30,7 @@ class Outgoing:
 
     __slots__ = (
         "_client",
+        "_elsewhere",
         "_ident",
         "_live",
         "_objects",
@@ -44,6 +46,7 @@ class Outgoing:
         self._client = client
         self._ident = ident
         self._section: Section | None = None
+        self._elsewhere: Collection[int] = ()
         self._live: Any = None
         self._streamed: Any = None
         self._streams: dict[int, Shared] = {}
@@ -55,6 +58,7 @@ class Outgoing:
             CodecError: nothing of it can; the text says why.
         """
         self._section = shared.section  # to take from an iterator is to read the object
+        self._elsewhere = shared.elsewhere
         if shared.face.is_live(member, args):
             self._live = value
         if member in shared.face.iterating:
@@ -116,6 +120,8 @@ class Outgoing:
         shared = self._streams.get(id(items))
         if shared is None:
             shared = self._streams[id(items)] = Shared(Source(items), FACE, self._section)
+            if self._elsewhere is EVERY_MEMBER:
+                shared.elsewhere = EVERY_MEMBER
         self._objects.lend(shared, self._client, self._ident)
         return open_stream, (self._route, shared.number, self._ident)
 

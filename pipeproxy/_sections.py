@@ -328,12 +328,14 @@ class Here(threading.local):
         server: what lets it serve: the caller in its attribute `in_hand` is who is served. Its
             method `beside` serves others while the thread waits; it is None if there are none.
         lower: the activities whose calls wait further down its stack while it serves others.
+        tries: in whose place it runs a call that must not wait; see `_waits`.
         waits: the sections that it waits for, one for each level. A call that it runs may wait at
             home, and what it serves meanwhile, one level up, may not enter what that call is in.
     """
 
     serves: Served | None = None
     server: Any = None
+    tries: Any = None
 
     def __init__(self) -> None:
         self.own = activity_of(_life.token(), _life.thread())
@@ -343,7 +345,7 @@ class Here(threading.local):
     def reset(self) -> None:
         """In a forked child: what the thread served is its parent's."""
         self.__init__()  # type: ignore[misc]
-        self.serves = self.server = None
+        self.serves = self.server = self.tries = None
 
     @property
     def served(self) -> Served | None:
@@ -366,6 +368,10 @@ class Here(threading.local):
 
 
 here = Here()
+
+
+class MustWait(BaseException):
+    """A call that is tried by the thread that serves would have to wait; nothing was changed."""
 
 
 def stuck() -> DeadlockError:

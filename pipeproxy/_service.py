@@ -17,12 +17,11 @@ from threading import get_ident
 from time import monotonic
 from typing import Final
 
-from . import _deadline, _life
+from . import _deadline, _descriptors, _life
 from ._callers import MOST_UNSENT, Caller, Callers
 from ._calls import guests
 from ._dispatch import Dispatch
 from ._door import Door, Knock, Route, hello
-from ._held import Holdings
 from ._objects import Client, Objects
 from ._sections import activity_of, here
 from ._upcalls import Upcalls
@@ -234,9 +233,10 @@ class Service:
             caller, data = self._said[0]
             try:
                 self._said.popleft()
-                if not caller.pipe.closed:
-                    caller.send(data)
-                    self._balance(caller)
+                with _descriptors.lock:  # see `_workers`
+                    if not caller.pipe.closed:
+                        caller.send(data)
+                        self._balance(caller)
             except BaseException:
                 caller.ended = True
                 self._ready.append(caller)
@@ -244,8 +244,7 @@ class Service:
 
     def _attend(self, caller: Caller) -> int:
         """Move what can be moved on one channel, both ways, and serve what has arrived."""
-        if caller.serving:
-            self._attend_asked(caller)
+        if caller.serving and not self._is_over(caller):
             return 0
         self.in_hand = caller
         caller.parked = False
@@ -256,21 +255,41 @@ class Service:
                 self._read(caller)
         answered = self._serve(caller) if caller.frames else 0
         if caller.ended:
-            self.callers.drop(caller)
+            self._drop(caller)
         elif caller.unsent or caller.writing or caller.parked or caller.paused:
             self._balance(caller)
         self.in_hand = None
         return answered
 
-    def _attend_asked(self, caller: Caller) -> None:
-        """The same where a call of it is under way: it may only answer what it is asked."""
-        if caller.asked and not caller.ended and not caller.pipe.closed:
-            self.in_hand = caller
-            if caller.unsent:
-                caller.flush()
-            self._read(caller)
-            self._balance(caller)
-            self.in_hand = None
+    def _is_over(self, caller: Caller) -> bool:
+        """Whether a call that was under way has just ended; else see what its client says to that.
+
+        It may answer what it is asked and, if the call is a worker's, give it up or hang up.
+        """
+        with _descriptors.lock:  # see `_workers`
+            if not caller.serving:
+                return True
+            works = caller.errand is not None
+            hears = works or (caller.asked and not caller.ended)
+            if hears and not caller.pipe.closed:
+                self.in_hand = caller
+                if caller.unsent:
+                    caller.flush()
+                if not caller.paused and not caller.ended:
+                    self._read(caller)
+                if works:
+                    caller.parked = bool(caller.frames)
+                if works and caller.ended:
+                    self._drop(caller)
+                else:
+                    self._balance(caller)
+                self.in_hand = None
+        return False
+
+    def _drop(self, caller: Caller) -> None:
+        self.callers.drop(caller)
+        if caller.worker is not None:
+            self.dispatch.workers.left(caller)
 
     def _balance(self, caller: Caller) -> None:
         if caller.pipe.closed:
@@ -279,7 +298,7 @@ class Service:
             self.callers.balance(caller)
         except OSError:  # a method closed its descriptors
             caller.ended = True
-            self.callers.drop(caller)
+            self._drop(caller)
 
     def _read(self, caller: Caller) -> bool:
         """Read once; return whether anything had come."""
@@ -312,8 +331,7 @@ class Service:
             if self.closed:
                 raise ListenerClosed("a method forked this process; the listener is its parent's")
             if reply is None:
-                caller.parked = True
-                break
+                return answered + self._put_off(caller, replies)
             kind, answer = reply
             if kind:
                 answered += frame[0] in _CALLS
@@ -321,7 +339,7 @@ class Service:
                 continue
             head = header(kind, len(answer), frame[1])
             if caller.client.lender is not None:
-                head = _given_back(caller.client) + head
+                head = caller.given_back() + head
             if not frames and not replies and len(answer) <= _JOIN_BELOW:
                 caller.send(head + answer)  # the only one, as nearly always
                 break
@@ -334,6 +352,16 @@ class Service:
         if replies:
             caller.send(b"".join(replies))
         return answered
+
+    def _put_off(self, caller: Caller, replies: list[bytes]) -> int:
+        """Let the caller's first call wait, or a worker run it; when all before it is answered."""
+        if replies:
+            caller.send(b"".join(replies))
+        if caller.errand is None:
+            caller.parked = True
+            return 0
+        self.dispatch.workers.start(caller)
+        return 1
 
     # -- channels ---------------------------------------------------------------------------------
 
@@ -392,6 +420,7 @@ class Service:
                 section.bereave(client)
             self._objects.forget(token)
             guests.pop(token, None)
+            self.dispatch.workers.bury(client)
         except BaseException:
             self._watch_over(token, client)  # to do the rest with the next turn
             raise
@@ -404,16 +433,20 @@ class Service:
         caller.frames.clear()
         caller.ended, caller.serving = True, False
         self.dispatch.give_up(caller)
-        self.callers.drop(caller)
+        self._drop(caller)
         self.in_hand = None
 
     def close(self) -> None:
         """Say farewell to all clients and close everything; a second time does nothing."""
         if self.closed:
             return
-        for caller in list(self.callers.readers.values()):
-            caller.send(header(FAREWELL, 0))
-        self._close_copies()
+        with _descriptors.lock:  # see `_workers`
+            for caller in list(self.callers.readers.values()):
+                caller.send(header(FAREWELL, 0))
+            self._close_copies()
+        self.dispatch.workers.close()
+        for client in list(self._objects.clients.values()):
+            self.dispatch.workers.bury(client)  # nobody can give back any more what it has
         self._door.close()
 
     def hang_up(self) -> None:
@@ -429,6 +462,7 @@ class Service:
         """In a forked child: the loop is the parent's. Close the copies, say and change nothing."""
         guests.clear()
         self._close_copies()
+        self.dispatch.workers.forked()
         self._door.close_copies()
 
     def _close_copies(self) -> None:
@@ -448,11 +482,3 @@ def _answers(caller: Caller, frame: Frame) -> bool:
         answer.reply = frame[0], frame[4]
         answer.event.set()
     return True
-
-
-def _given_back(client: Client) -> bytes:
-    """Return the frames that tell a client which of its objects are needed no more."""
-    lender: Holdings = client.lender
-    news, told = lender.news_for(client.token)
-    lender.told(news)
-    return told

@@ -13,8 +13,9 @@ from typing import Any
 
 import attrs
 
-from ._marks import Dispatch, HomeCalls, options_of
+from ._marks import Dispatch, HomeCalls
 from ._members import FORWARDED, Plain, is_special
+from ._stdlib import complete, options_for
 from ._survey import Survey, path_of, signature_of, text_of_annotation, text_of_default
 from .errors import SpecError
 
@@ -103,6 +104,7 @@ _specs: weakref.WeakKeyDictionary[type[Any], Spec] = weakref.WeakKeyDictionary()
 
 
 def _describe(survey: Survey) -> Spec:
+    complete(survey)
     shown, hidden, readonly, closed = _exposure(survey)
     return Spec(
         *path_of(survey.cls),
@@ -118,7 +120,7 @@ def _describe(survey: Survey) -> Spec:
 
 
 def _conduct(survey: Survey) -> Conduct:
-    options = [o for o in map(options_of, survey.lineage) if o]
+    options = options_for(survey)
     by_ref = {name for o in options for name in o.by_ref}
     _check_exist(survey, "by_ref", by_ref, survey.known())
     marked = {name: survey.marks(name) for name in survey.definitions}
@@ -132,7 +134,7 @@ def _conduct(survey: Survey) -> Conduct:
 
 def _exposure(survey: Survey) -> tuple[list[str], set[str], set[str], bool]:
     """Decide what is shown, hidden and read-only, and whether that is all there is."""
-    options = [o for o in map(options_of, survey.lineage) if o]
+    options = options_for(survey)
     expose = next((o.expose for o in options if o.expose is not None), None)
     hide = {name for o in options for name in o.hide}
     readonly = {name for o in options for name in o.readonly}
