@@ -15,6 +15,7 @@ from typing import Any, Final, NamedTuple
 
 from . import _descriptors
 from ._channel import Channel
+from ._deadlocks import Wait
 from ._held import Holdings
 from ._objects import Client, Shared
 from ._sections import Activity, Entry, Section, Served
@@ -52,6 +53,7 @@ class Caller(Channel):
         serving: a call of it runs, further down the stack of the thread that polls or in a worker.
         errand: that call, if it is a worker's.
         worker: what runs its calls that may wait.
+        wait: what the first of its frames waits for, if it does.
         ended: its other end is closed; what it wrote is served, and the replies go nowhere.
     """
 
@@ -68,6 +70,7 @@ class Caller(Channel):
         "relays",
         "serving",
         "upcalls",
+        "wait",
         "worker",
         "writing",
     )
@@ -87,6 +90,7 @@ class Caller(Channel):
         self.entry: tuple[Section, Entry] | None = None
         self.errand: Errand | None = None
         self.worker: Any = None
+        self.wait: Wait | None = None
         self.ended = False
 
     @property

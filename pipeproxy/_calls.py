@@ -30,6 +30,8 @@ from ._wire import (
     UP,
     UP_RESULT,
     UPCALL,
+    WAITING,
+    WAITS,
     Frame,
     header,
     pack_context,
@@ -44,7 +46,7 @@ _JOIN_BELOW: Final = 1 << 16
 Call = Callable[[int, tuple[Any, ...], "dict[str, Any] | None"], Any]
 
 _RESULTS: Final = frozenset({RESULT, UP_RESULT})
-_UP: Final = frozenset({UPCALL, GIVEN_BACK})
+_UP: Final = frozenset({UPCALL, GIVEN_BACK, WAITING})
 
 #: The ways to processes that have no door: they are clients of a listener of this one.
 guests: dict[bytes, Any] = {}
@@ -61,6 +63,9 @@ class Surroundings(Protocol):
 
     def given_back(self, route: Route, frame: Frame) -> None:
         """Heed that a listener holds something no more."""
+
+    def waiting(self, frame: Frame) -> None:
+        """Heed whom this thread waits for, and whom those wait for."""
 
     def lost(self, route: Route) -> None:
         """Heed that the process of a listener is dead."""
@@ -276,6 +281,14 @@ class Owner:
         except (OwnerDied, ListenerClosed):
             self._inside.pop(entering, None)
 
+    def tell_waits(self, payload: bytes) -> None:
+        """Tell the owner who waits for whom, if this process is in a section of its."""
+        if self._inside and self.route.process != _life.token():
+            try:
+                self.lines.post(WAITS, 0, payload)
+            except (OwnerDied, ListenerClosed):
+                pass  # then nobody waits for that section
+
     def _leave_forgotten(self) -> None:
         """Leave, and be sure of it, what was entered for blocks that are no more."""
         for entering, (number, block) in list(self._inside.items()):
@@ -357,6 +370,9 @@ class Owner:
         kind, ident = frame[:2]
         if kind == GIVEN_BACK:
             self._here.given_back(self.route, frame)
+            return
+        if kind == WAITING:
+            self._here.waiting(frame)
             return
         with self.lines.deeper():
             what, answer = self._here.answer(self.route, frame)

@@ -17,6 +17,7 @@ from typing import Any, Final
 
 from . import _deadline
 from ._callers import Caller, Errand
+from ._deadlocks import Wait, waits
 from ._members import name_of
 from ._objects import Client, Objects, Shared
 from ._outgoing import Outgoing
@@ -42,14 +43,20 @@ from ._wire import (
     RESULT,
     UP_FAILURE,
     UP_RESULT,
+    WAITING,
+    WAITS,
     Frame,
+    header,
     unpack_context,
     unpack_number,
     unpack_pairs,
 )
 from ._workers import Reply, Workers
 from .codecs import pickle as codec
-from .errors import CodecError, Released
+from .errors import CodecError, DeadlockError, Released
+
+#: Seconds between two looks for circles of those who wait.
+_LOOK_EVERY: Final = 0.05
 
 #: What a frame gets that is not replied to.
 SILENCE: Final[Reply] = (0, b"")
@@ -62,6 +69,7 @@ class Dispatch:
         objects: what is called.
         route: what references say of the listener.
         resume: called with a caller whose first frame need not wait any more.
+        say: sends frames to a caller.
 
     Attributes:
         errors: calls that ended in an exception.
@@ -69,6 +77,7 @@ class Dispatch:
             whom somebody may be waiting for: who are in a section, or belong to what waits.
         later: callers whose frames it did not serve as a guest.
         below: callers who need what a call further down the stack is in.
+        lined: callers whose first frame waits for a section.
         blocked: sections that somebody waits for.
         workers: they run the calls that may wait.
     """
@@ -78,11 +87,15 @@ class Dispatch:
         objects: Objects,
         route: PlainRoute,
         resume: Callable[[Caller], object],
+        say: Callable[[Caller, bytes], object],
     ) -> None:
         self.errors = 0
         self.guest = False
         self.later: deque[Caller] = deque()
         self.below: deque[Caller] = deque()
+        self.lined: set[Caller] = set()
+        self._looked = 0.0
+        self._say = say
         self.blocked: set[Section] = set()
         self.workers = Workers(self.answer, self._failure, resume)
         self._objects = objects
@@ -155,22 +168,27 @@ class Dispatch:
         deadline: float | None,
     ) -> Reply | None:
         section, activity = shared.section, served.activity
-        if frame[3] in shared.elsewhere:
-            return self._entrust(caller, Errand(shared, frame, served, deadline))
-        if self.guest and not activity.sections and activity not in here.lower:
+        apart = frame[3] in shared.elsewhere
+        if self.guest and not apart and not activity.sections and activity not in here.lower:
             self.later.append(caller)
             return None
+        where = name_of(shared.members.plain, frame[3])
         runs = section.runs_here()
-        if runs and section.runner is not activity:  # further down this thread's stack
-            if section.is_stuck_with(activity):
-                self.give_up(caller)
-                caller.frames.popleft()
-                where = name_of(shared.members.plain, frame[3])
-                return self._failure(stuck(), where, caller.client, frame[1])
-            self.below.append(caller)
-            return None
-        if not runs and not self._is_in(section, caller, activity, {}):
-            return None
+        try:
+            if apart:
+                return self._entrust(caller, Errand(shared, frame, served, deadline), where)
+            if runs and section.runner is not activity:  # further down this thread's stack
+                if section.is_stuck_with(activity):
+                    raise stuck()
+                self._wait(caller, Wait(activity, section, where, partial(self._resume, caller)))
+                self.below.append(caller)
+                return None
+            if not runs and not self._is_in(section, caller, activity, where, {}):
+                return None
+        except DeadlockError as error:
+            self.give_up(caller)
+            caller.frames.popleft()
+            return self._failure(error, where, caller.client, frame[1])
         caller.frames.popleft()
         call = partial(self.answer, caller.client, shared, frame)
         outer = here.serves
@@ -183,14 +201,14 @@ class Dispatch:
         section.settle()
         return reply
 
-    def _entrust(self, caller: Caller, errand: Errand) -> Reply | None:
+    def _entrust(self, caller: Caller, errand: Errand, where: str) -> Reply | None:
         """Make a call the caller's errand; it keeps nobody out of the object.
 
         What need not wait is done at once, if that is sure to be found out before anything is done.
         """
         section, activity = errand.shared.section, errand.served.activity
         if section.holder is not None or section.line:
-            if not self._is_in(section, caller, activity, {}):
+            if not self._is_in(section, caller, activity, where, {}):
                 return None
             self._got_in(section, caller)
         caller.frames.popleft()
@@ -222,6 +240,10 @@ class Dispatch:
             return self._call_within(caller, frame)
         if kind == ENTER:
             return self._enter(caller, frame)
+        if kind == WAITS:
+            waits.hear(codec.decode(payload))
+            caller.frames.popleft()
+            return SILENCE
         if kind in {UP_RESULT, UP_FAILURE}:  # to an upcall that nobody waits for any more
             caller.frames.popleft()
             return SILENCE
@@ -263,8 +285,14 @@ class Dispatch:
             caller.frames.popleft()
             return SILENCE
         client.sections.add(section)
-        if not self._is_in(section, caller, activity, {(client, number): None}):
-            return None
+        where = f"locked({self._objects.find(target).members.class_name})"
+        try:
+            if not self._is_in(section, caller, activity, where, {(client, number): None}):
+                return None
+        except DeadlockError as error:
+            self.give_up(caller)
+            caller.frames.popleft()
+            return self._failure(error, where, client, frame[1])
         assert section.holder is not None
         section.holder.numbers[client, number] = None
         self._got_in(section, caller)
@@ -284,9 +312,18 @@ class Dispatch:
     # -- sections ---------------------------------------------------------------------------------
 
     def _is_in(
-        self, section: Section, caller: Caller, activity: Activity, numbers: dict[Entering, None]
+        self,
+        section: Section,
+        caller: Caller,
+        activity: Activity,
+        where: str,
+        numbers: dict[Entering, None],
     ) -> bool:
-        """Whether an activity is in a section, or enters it now; else let it wait in line, once."""
+        """Whether an activity is in a section, or enters it now; else let it wait in line, once.
+
+        Raises:
+            DeadlockError: it would wait for ever.
+        """
         if section.is_held_by(activity):
             return True
         if caller.entry is None:
@@ -294,11 +331,31 @@ class Dispatch:
             caller.entry = section, entry
             if section.enter(entry):
                 return True
-            self.blocked.add(section)
+        self._wait(caller, Wait(activity, section, where, partial(self._resume, caller)))
         return False
+
+    def _wait(self, caller: Caller, wait: Wait) -> None:
+        """Let the first frame of a caller wait.
+
+        Raises:
+            DeadlockError: it would wait for ever.
+        """
+        if caller.wait is None:
+            self.blocked.add(wait.section)
+            self.lined.add(caller)
+            caller.wait = waits.begin(wait)
+        elif caller.wait.verdict is not None:
+            raise caller.wait.verdict
+
+    def _wait_no_more(self, caller: Caller) -> None:
+        if caller.wait is not None:
+            waits.end(caller.wait)
+            self.lined.discard(caller)
+            caller.wait = None
 
     def _got_in(self, section: Section, caller: Caller) -> None:
         """What the caller's entry was for is done: it stays for what was entered, and no longer."""
+        self._wait_no_more(caller)
         if caller.entry is not None:
             entry = caller.entry[1]
             if entry is not section.holder or not entry.numbers:
@@ -307,6 +364,7 @@ class Dispatch:
 
     def give_up(self, caller: Caller) -> None:
         """Let nobody wait in the caller's place of a line, or be in a section for its call."""
+        self._wait_no_more(caller)
         if caller.entry is not None:
             section, entry = caller.entry
             section.withdraw(entry)
@@ -318,6 +376,13 @@ class Dispatch:
             section.settle()
             if not section.line:
                 self.blocked.discard(section)
+        if monotonic() - self._looked > _LOOK_EVERY:
+            self._looked = monotonic()
+            for caller in list(self.lined):
+                edges = caller.wait and waits.look(caller.wait)
+                if edges:
+                    payload = codec.encode(edges)
+                    self._say(caller, header(WAITING, len(payload)) + payload)
 
     # -- calls ------------------------------------------------------------------------------------
 

@@ -18,6 +18,7 @@ from typing import Any, Protocol
 
 from . import _deadline, _life
 from ._calls import Owner
+from ._deadlocks import Wait, waits
 from ._door import Route
 from ._faces import face_of, travels_alive
 from ._held import Known, idents
@@ -25,7 +26,7 @@ from ._members import name_of
 from ._objects import Objects, Shared
 from ._outgoing import Outgoing
 from ._proxy import Proxy, link_of, make_proxy
-from ._references import Link, homes
+from ._references import Link, homes, pass_on
 from ._sections import Block, Entering, Entry, Section, here, stuck
 from ._values import itself
 from ._wire import CLAIM, UP_FAILURE, UP_RESULT, Frame
@@ -169,7 +170,7 @@ class Home:
         plain = shared.members.plain
         link = Link(self._route, shared.number, plain)
         link.call = partial(self._call, shared)
-        link.enter = partial(self._enter, shared.section)
+        link.enter = partial(self._enter, shared)
         link.leave = link.withdraw = partial(self._leave, shared.section)
         link.keep = partial(self._keep, shared.number)
         return make_proxy(plain, link)
@@ -198,19 +199,22 @@ class Home:
         self, shared: Shared, member: int, args: tuple[Any, ...], kwargs: dict[str, Any] | None
     ) -> Any:
         run = self._run_freely if member in shared.elsewhere else self._run
-        return run(shared.section, partial(shared.call, member, args, kwargs))
+        return run(shared, member, partial(shared.call, member, args, kwargs))
 
-    def _run_freely(self, section: Section, call: Callable[[], Any]) -> Any:
+    def _run_freely(self, shared: Shared, member: int, call: Callable[[], Any]) -> Any:
         """Run a call that may wait, and keeps nobody out, when nobody else is in the section."""
+        section = shared.section
         if (section.holder is not None or section.line) and not self._is_in(section):
             stay = _Stay()
             number = next(_stays)
-            self._wait_for(section, {(None, number): weakref.ref(stay)})
+            where = name_of(shared.members.plain, member)
+            self._wait_for(section, {(None, number): weakref.ref(stay)}, where)
             section.leave(None, number)
         return call()
 
-    def _run(self, section: Section, call: Callable[[], Any]) -> Any:
-        """Run a call by the right of a section, at once or when its turn has come."""
+    def _run(self, shared: Shared, member: int, call: Callable[[], Any]) -> Any:
+        """Run a call by the right of its object's section, at once or when its turn has come."""
+        section = shared.section
         if not here.waits:
             try:
                 with section.right:
@@ -227,7 +231,8 @@ class Home:
             return section.run(call)
         stay = _Stay()
         number = next(_stays)
-        self._wait_for(section, {(None, number): weakref.ref(stay)})
+        where = name_of(shared.members.plain, member)
+        self._wait_for(section, {(None, number): weakref.ref(stay)}, where)
         try:
             return section.run(call)
         finally:
@@ -245,12 +250,13 @@ class Home:
             raise stuck()
         return section.runs_here()
 
-    def _enter(self, section: Section, entering: int, block: Block) -> None:
-        """Enter a section; wait if somebody else is in it."""
+    def _enter(self, shared: Shared, entering: int, block: Block) -> None:
+        """Enter the section of an object; wait if somebody else is in it."""
         self.check_open()
+        section = shared.section
         numbers: dict[Entering, Block] = {(None, entering): block}
         if not self._is_in(section):
-            self._wait_for(section, numbers)
+            self._wait_for(section, numbers, f"locked({shared.members.class_name})")
         elif section.is_held_by(here.activity):
             assert section.holder is not None
             section.holder.numbers.update(numbers)
@@ -260,41 +266,49 @@ class Home:
     def _leave(self, section: Section, entering: int) -> None:
         section.leave(None, entering)
 
-    def _wait_for(self, section: Section, numbers: dict[Entering, Block]) -> None:
+    def _wait_for(self, section: Section, numbers: dict[Entering, Block], what: str) -> None:
         """Wait until a new entry is in a section; others are served meanwhile.
 
         Args:
             numbers: as of an `Entry`.
+            what: the call that waits, for people.
 
         Raises:
             CallTimeout: the deadline passed first.
             ListenerClosed: the listener was closed.
+            DeadlockError: it would wait for ever.
         """
         if any(map(section.is_held_by, here.lower)):
             raise stuck()
         event = threading.Event()
         entry = Entry(here.activity, partial(self._tell, event), {**numbers})
+        wait = Wait(here.activity, section, what, partial(self._tell, event))
         outer = here.waits
         here.waits = [*outer, section]
         try:
+            waits.begin(wait)
             section.enter(entry)
-            self._stand_in_line(section, entry, event)
+            self._stand_in_line(entry, wait, event)
         except BaseException:
             section.withdraw(entry)
             raise
         finally:
+            waits.end(wait)
             here.waits = outer
             self._turns.wake()  # for whatever was put off meanwhile
 
     # Apart from its caller, as `Listener._serve_until` is.
-    def _stand_in_line(self, section: Section, entry: Entry, event: threading.Event) -> None:
-        deadline, since = _deadline.current(), monotonic()
-        while section.holder is not entry:
+    def _stand_in_line(self, entry: Entry, wait: Wait, event: threading.Event) -> None:
+        deadline = _deadline.current()
+        while wait.section.holder is not entry:
             if deadline is not None and monotonic() > deadline:
                 raise _deadline.not_entered()
             self.check_open()
-            self._turns.wait(event, _deadline.left(deadline), since)
-            section.settle()  # what is in it at home may have ended unseen
+            self._turns.wait(event, _deadline.left(deadline), wait.since)
+            wait.section.settle()  # what is in it at home may have ended unseen
+            pass_on(waits.look(wait))
+            if wait.verdict is not None:
+                raise wait.verdict
 
     def _tell(self, event: threading.Event) -> None:
         event.set()

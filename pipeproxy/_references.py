@@ -17,6 +17,7 @@ from typing import Any, Protocol
 
 from . import _deadline
 from ._calls import Call, Owner, guests
+from ._deadlocks import Edge, waits
 from ._descriptors import Descriptor
 from ._door import Route
 from ._faces import travels_alive
@@ -27,7 +28,7 @@ from ._proxy import Proxy, link_of, make_proxy
 from ._sections import Block, Served, activity_of, here
 from ._streams import Stream
 from ._values import copied
-from ._wire import IDENTITY, UP_FAILURE, Frame, unpack_context, unpack_pairs
+from ._wire import IDENTITY, UP_FAILURE, WAITING, Frame, header, unpack_context, unpack_pairs
 from .codecs import pickle as codec
 from .errors import Released
 
@@ -231,6 +232,9 @@ class _ThisProcess:
         if home is not None:
             home.heed(route.process, what, unpack_pairs(payload[IDENTITY:]))
 
+    def waiting(self, frame: Frame) -> None:
+        pass_on(waits.hear(codec.decode(frame[4])))
+
     def lost(self, route: Route) -> None:
         for home in list(homes.values()):
             home.lost(route.process)
@@ -243,6 +247,18 @@ def _up(answer: tuple[int, bytes | memoryview]) -> Answer:
 
 
 _surroundings = _ThisProcess()
+
+
+def pass_on(edges: list[Edge] | None) -> None:
+    """Tell of waits wherever this process, or a call that it serves, may be waited for."""
+    if not edges:
+        return
+    payload = codec.encode(edges)
+    served = here.served
+    if served is not None and served.up is not None:
+        served.up.tell(header(WAITING, len(payload)) + payload)
+    for owner in list(_owners.values()):
+        owner.tell_waits(payload)
 
 
 def arrive(route: PlainRoute, number: int, plain: Plain, ident: int = 0) -> Any:

@@ -106,6 +106,9 @@ class Up(Protocol):
             The kind and the payload of its answer.
         """
 
+    def tell(self, frames: bytes) -> None:
+        """Send frames that need no answer."""
+
     def outgoing(self) -> Any:
         """Return what is asked how the parts of an argument travel there."""
 

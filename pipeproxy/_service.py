@@ -73,7 +73,7 @@ class Service:
         self.closed = False
         self.waited = self.ran = 0.0
         self._route, self._door, self._objects = route, door, objects
-        self.dispatch = Dispatch(objects, tuple(route), self.resume)
+        self.dispatch = Dispatch(objects, tuple(route), self.resume, self.say)
         self.upcalls = Upcalls(tuple(route), objects, self.say)
         self._said: deque[tuple[Caller, bytes]] = deque()
         self.callers = Callers()

@@ -50,6 +50,7 @@ class Upcalls:
         say: ``say(caller, data)`` sends frames, from whichever thread.
 
     Attributes:
+        say: as given.
         wait: ``wait(event, seconds, since)`` waits, and serves meanwhile if nobody else does; set
             by whoever knows who serves.
     """
@@ -61,7 +62,7 @@ class Upcalls:
     ) -> None:
         self._route = route
         self._objects = objects
-        self._say = say
+        self.say = say
 
     def way_to(self, caller: Caller) -> Way:
         """Return the way up to who waits on this channel."""
@@ -91,7 +92,7 @@ class Upcalls:
         answer = caller.asked[ident] = Answer()
         since = monotonic()
         try:
-            self._say(caller, before + header(UPCALL, len(body), ident, number, member) + body)
+            self.say(caller, before + header(UPCALL, len(body), ident, number, member) + body)
             while answer.reply is None:
                 left = _deadline.left(deadline)
                 if left == 0:
@@ -132,6 +133,11 @@ class Way:
     def outgoing(self) -> Outgoing:
         """Return what is asked how the parts of an argument travel there."""
         return self._upcalls.outgoing(self.client)
+
+    def tell(self, frames: bytes) -> None:
+        """Send frames that need no answer."""
+        if self._caller is not None:
+            self._upcalls.say(self._caller, frames)
 
     def ask(
         self,

@@ -27,17 +27,19 @@ from .errors import CodecError, ProtocolError
 
 #: What a client sends: a call; that it enters and leaves the section of an object, with the number
 #: of the entering as payload; and by which of its idents it holds which objects, or no more.
-#: Further a call with a context, see `pack_context`, and the two answers to an upcall.
+#: Further a call with a context, see `pack_context`, the two answers to an upcall, and who waits
+#: for whom, which is told lest circles of them wait for ever.
 CALL, RELEASE, ENTER, LEAVE, CLAIM = 1, 2, 3, 4, 5
-CALL_WITHIN, UP_RESULT, UP_FAILURE = 6, 7, 8
+CALL_WITHIN, UP_RESULT, UP_FAILURE, WAITS = 6, 7, 8, 9
 #: What an owner sends: the proof that it accepted, a result, an exception, and that it closed; an
-#: upcall, and which of the client's objects it holds no more, both with the home's identity first.
-HELLO, RESULT, FAILURE, FAREWELL, UPCALL, GIVEN_BACK = 16, 17, 18, 19, 20, 21
+#: upcall, and which of the client's objects it holds no more, both with the home's identity first;
+#: and whom the client waits for.
+HELLO, RESULT, FAILURE, FAREWELL, UPCALL, GIVEN_BACK, WAITING = 16, 17, 18, 19, 20, 21, 22
 
 FROM_CLIENT: Final = frozenset(
-    {CALL, RELEASE, ENTER, LEAVE, CLAIM, CALL_WITHIN, UP_RESULT, UP_FAILURE}
+    {CALL, RELEASE, ENTER, LEAVE, CLAIM, CALL_WITHIN, UP_RESULT, UP_FAILURE, WAITS}
 )
-FROM_OWNER: Final = frozenset({HELLO, RESULT, FAILURE, FAREWELL, UPCALL, GIVEN_BACK})
+FROM_OWNER: Final = frozenset({HELLO, RESULT, FAILURE, FAREWELL, UPCALL, GIVEN_BACK, WAITING})
 
 #: The idents of upcalls are those of their owner: this bit tells them from a client's.
 UP: Final = 1 << 63

@@ -67,7 +67,7 @@ def shared(objects: Objects) -> Shared:
 @pytest.fixture
 def dispatch(objects: Objects) -> Dispatch:
     route = Route(b"listener", b"process", 1, b"\0nowhere", b"secret", 0.0)
-    return Dispatch(objects, tuple(route), lambda caller: None)
+    return Dispatch(objects, tuple(route), lambda caller: None, lambda caller, frames: None)
 
 
 def run(dispatch: Dispatch, number: int, member: int, payload: bytes) -> Any:

@@ -30,6 +30,8 @@ from pipeproxy._wire import (
     UP_FAILURE,
     UP_RESULT,
     UPCALL,
+    WAITING,
+    WAITS,
     Decoder,
     Frame,
     header,
@@ -64,6 +66,7 @@ CLIENT_SAYS: list[Frame] = [
     (LEAVE, 4, 7, 0, pack_number(5)),
     (CALL_WITHIN, 5, 7, 3, pack_context(0.5, 1, (b"p" * 16,)) + b"payload"),
     (UP_RESULT, UP + 3, 0, 0, b"result"),
+    (WAITS, 6, 0, 0, b"who for whom"),
     (UP_FAILURE, UP + 4, 0, 0, b"why"),
     (CALL, 2**64 - 1, 2**64 - 1, 2**16 - 1, bytes(range(256))),
 ]
@@ -73,6 +76,7 @@ OWNER_SAYS: list[Frame] = [
     (FAILURE, 2, 0, 0, b"why"),
     (UPCALL, UP + 3, 5, 4, b"l" * 16 + pack_context(inf, 0, ()) + b"payload"),
     (GIVEN_BACK, 0, 0, RELEASE, b"l" * 16 + pack_pairs([(3, 5)])),
+    (WAITING, 0, 0, 0, b"who for whom"),
     (FAREWELL, 0, 0, 0, b""),
 ]
 both_sides = pytest.mark.parametrize(

@@ -1,0 +1,174 @@
+"""Circles of activities that wait for one another are ended, in exactly one of them."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import ExitStack
+from multiprocessing import get_context
+from multiprocessing.context import BaseContext
+from typing import Any
+
+import pytest
+
+from pipeproxy import DeadlockError, Listener, locked, spawn, spawning
+from pipeproxy._deadlocks import Edge, Wait, Waits
+from pipeproxy._sections import Activity, Entry, Section
+
+from .support import PATIENCE
+
+# Who waits for whom -------------------------------------------------------------------------------
+
+
+def held_by(activity: Activity) -> Section:
+    section = Section()
+    section.hold(Entry(activity, lambda: None, {(None, 1): None}))
+    return section
+
+
+def wait(waits: Waits, who: Activity, whom: Activity) -> Wait:
+    return waits.begin(Wait(who, held_by(whom), f"call of {who.thread}", lambda: None))
+
+
+ONE, TWO, THREE = (Activity(b"p" * 16, thread) for thread in (1, 2, 3))
+
+
+def test_a_wait_for_one_who_does_not_wait_is_no_circle() -> None:
+    waits = Waits()
+    first = wait(waits, ONE, TWO)
+    waits.look(first)
+    assert first.verdict is None
+
+
+def test_of_a_circle_the_latest_wait_is_ended_and_no_other() -> None:
+    waits = Waits()
+    all_three = [wait(waits, ONE, TWO), wait(waits, TWO, THREE), wait(waits, THREE, ONE)]
+    for each in all_three:
+        waits.look(each)
+    assert [each.verdict is not None for each in all_three] == [False, False, True]
+    text = str(all_three[2].verdict)
+    assert all(f"call of {thread}" in text for thread in (1, 2, 3))
+
+
+def test_one_who_waits_for_a_circle_is_not_in_it() -> None:
+    waits = Waits()
+    outside = wait(waits, THREE, ONE)
+    wait(waits, ONE, TWO)
+    last = wait(waits, TWO, ONE)
+    waits.look(outside)
+    assert outside.verdict is None
+    waits.look(last)
+    assert last.verdict is not None
+
+
+def test_a_wait_that_has_ended_closes_no_circle() -> None:
+    waits = Waits()
+    waits.end(wait(waits, ONE, TWO))
+    second = wait(waits, TWO, ONE)
+    waits.look(second)
+    assert second.verdict is None
+
+
+def told(who: Activity, whom: Activity, since: float, seen: float) -> Edge:
+    return (who.process, who.thread), (whom.process, whom.thread), since, seen, "a call elsewhere"
+
+
+def test_what_was_seen_before_the_latest_wait_began_is_not_believed() -> None:
+    waits = Waits()
+    second = wait(waits, TWO, ONE)
+    waits.hear([told(ONE, TWO, second.since - 2, second.since - 1)])
+    assert second.verdict is None
+    waits.hear([told(ONE, TWO, second.since - 2, second.since + 1)])
+    assert second.verdict is not None
+
+
+def test_the_latest_wait_is_left_to_its_own_owner() -> None:
+    waits = Waits()
+    second = wait(waits, TWO, ONE)
+    waits.hear([told(ONE, TWO, second.since + 1, second.since + 2)])
+    assert second.verdict is None
+
+
+def test_what_is_passed_on_says_all_that_follows_from_it() -> None:
+    waits = Waits()
+    second = wait(waits, TWO, THREE)
+    passed = waits.hear([told(ONE, TWO, second.since, second.since + 1)])
+    assert [edge[:2] for edge in passed] == [
+        ((ONE.process, 1), (TWO.process, 2)),
+        ((TWO.process, 2), (THREE.process, 3)),
+    ]
+
+
+# Circles through processes ------------------------------------------------------------------------
+
+
+class Thing:
+    def use(self) -> str:
+        return "used"
+
+
+def party(mine: Thing, wanted: Thing, together: Any, outcomes: Any) -> None:
+    """Enter one section, then want another, when all have entered theirs."""
+    try:
+        with locked(mine):
+            together.wait(PATIENCE)
+            outcomes.put(wanted.use())
+    except DeadlockError as error:
+        outcomes.put(str(error))
+
+
+def check(outcomes: list[str]) -> None:
+    """One of them was given up, and all others went through."""
+    errors = [outcome for outcome in outcomes if outcome != "used"]
+    assert len(errors) == 1, outcomes
+    assert errors[0].count("Thing.use in process") == len(outcomes) + 1
+
+
+@pytest.mark.parametrize("parties", [2, 3])
+def test_a_circle_in_one_owner_is_ended_in_one_party(context: BaseContext, parties: int) -> None:
+    together, outcomes = context.Barrier(parties), context.Queue()
+    with Listener() as listener:
+        things = [listener.share(Thing()) for _ in range(parties)]
+        processes = [
+            context.Process(target=party, args=(a, b, together, outcomes))
+            for a, b in zip(things, things[1:] + things[:1], strict=True)
+        ]
+        for process in processes:
+            process.start()
+        with listener.background():
+            check([outcomes.get(timeout=PATIENCE) for _ in processes])
+        listener.serve(until=processes)
+
+
+@pytest.mark.parametrize("parties", [2, 4])
+def test_a_circle_through_several_owners_is_ended_in_one_party(parties: int) -> None:
+    context = get_context("fork")
+    together, outcomes = context.Barrier(parties), context.Queue()
+    with ExitStack() as stack, spawning(context):
+        things: list[Any] = []
+        for _ in range(parties):
+            thing, host = spawn(Thing)
+            stack.enter_context(host)
+            things.append(thing)
+        processes = [
+            context.Process(target=party, args=(a, b, together, outcomes))
+            for a, b in zip(things, things[1:] + things[:1], strict=True)
+        ]
+        for process in processes:
+            process.start()
+        check([outcomes.get(timeout=PATIENCE) for _ in processes])
+        for process in processes:
+            process.join(PATIENCE)
+
+
+def test_a_circle_of_threads_of_the_owner_and_a_client_is_ended_in_one_party() -> None:
+    context = get_context("fork")
+    together, outcomes = context.Barrier(2), context.Queue()
+    with Listener() as listener:
+        one, other = listener.share(Thing()), listener.share(Thing())
+        process = context.Process(target=party, args=(one, other, together, outcomes))
+        process.start()
+        thread = threading.Thread(target=party, args=(other, one, together, outcomes))
+        thread.start()
+        listener.serve(until=process)
+        check([outcomes.get(timeout=PATIENCE) for _ in range(2)])
+        thread.join()
