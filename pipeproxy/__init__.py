@@ -11,11 +11,13 @@ The rooms of this package, from the doors down; each imports only what stands be
              _turns > _service                     whose loop it is; wait, read, reply
              _dispatch > _workers > _callers       look up, run or let wait; the channels
     faces    _locked, _orphans > _references       several calls as one; to end with an owner
-             _references > _proxy                  references, spec → class
+             _outgoing > _faces, _references       what of a reply travels by reference, and how
+             _references > _proxy, _values         references, spec → class, copies
     memory   _streams > _calls, _objects           the client's calls, the owner's objects
              _queues, _primitives > _waits         waiting in the name of who may die
              _sections                             the right to an object, and who waits for it
     motion   _lines > _channel                     each thread's own channel: frames both ways
+             _lines > _held                        what this process holds of another's objects
     leaves   _wire, codecs, transports, _door, _life, _until, _sigint
     words    errors, _marks, _members              what can go wrong, what is exposed
              _spec > _stdlib > _survey             from a class to its spec
@@ -58,6 +60,7 @@ if typing.TYPE_CHECKING:
     from ._locked import locked
     from ._orphans import end_with
     from ._spawn import Host, spawn, spawning
+    from ._values import by_value
 
 __all__ = [
     "CallLost",
@@ -98,6 +101,7 @@ _LATER = {
     "Host": "_spawn",
     "Listener": "_listener",
     "by_ref": "_lent",
+    "by_value": "_values",
     "end_with": "_orphans",
     "locked": "_locked",
     "share": "_listener",

@@ -133,6 +133,7 @@ class Owner:
             payload = self._encode(plain, member, args, kwargs, outgoing)
         deadline = _deadline.current()
         line, ident = self._line(deadline) if up is None else (None, next(idents) | UP)
+        kind = 0
         try:
             if up is not None:
                 kind, answer = self._ask_up(up, ident, number, member, payload, deadline)
@@ -141,7 +142,7 @@ class Owner:
                 kind, answer = self._call(line, number, member, payload, deadline)
             value = self._read(kind, answer, plain, member, args)
         except BaseException as error:
-            self._abandon(ident, error, outgoing if line is None or line.unsent else None)
+            self._abandon(ident, error, outgoing if line is None or line.unsent else None, kind)
             raise
         if kind in _RESULTS:
             return value
@@ -182,9 +183,10 @@ class Owner:
         except CodecError:
             return codec.decode(answer, f"the result of {name_of(plain, member, args)}")
 
-    def _abandon(self, ident: int, error: BaseException, outgoing: Any) -> None:
+    def _abandon(self, ident: int, error: BaseException, outgoing: Any, kind: int) -> None:
         """Want nothing of what comes with the reply, and lend nothing, as a call has failed."""
-        self.held.abandon(ident)
+        if not isinstance(error, (OwnerDied, ListenerClosed)):  # else there is nobody to tell
+            self.held.abandon(ident, came=kind != 0)
         if outgoing is not None:
             outgoing.take_back()
         if isinstance(error, OwnerDied):

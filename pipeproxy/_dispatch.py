@@ -399,7 +399,6 @@ class Dispatch:
                 outgoing = Outgoing(self._route, self._objects, client, ident)
                 answer = outgoing.encode(value, shared, member, args)
             if len(answer) > LIMIT:
-                self._objects.take_back(client, ident)
                 raise CodecError(
                     f"the result of {name_of(shared.members.plain, member, args)} has "
                     f"{len(answer)} bytes, and at most {LIMIT} can travel"

@@ -15,13 +15,13 @@ from itertools import count
 from typing import Any, Final
 
 from . import _life
-from ._wire import CLAIM, GIVEN_BACK, RELEASE, header, pack_pairs
+from ._wire import CLAIM, GIVEN_BACK, RELEASE, UP, header, pack_pairs
 
 #: In a release, in the place of a number: all that came with a reply.
 ALL: Final = 0
 
 
-#: Numbers of what this process says, to any owner: by them that knows what came with which reply.
+#: Numbers of what this process says, to any owner, which knows by them what came with which reply.
 idents: Final = count(1)
 
 
@@ -32,19 +32,20 @@ class Held(weakref.ref[Any]):
         number: the object's.
         ident: the call whose reply, or the claim, by which this process holds the object.
         kept: it is held for as long as this process lives.
+        forks: the forks that there were before.
     """
 
-    __slots__ = ("ident", "kept", "number")
+    # As long as nothing else is known: an interrupt may leave it so.
+    number = ident = forks = 0
+    kept = True
 
-    number: int
-    ident: int
-    kept: bool
+    def is_kept(self) -> bool:
+        """Whether it is held for as long as this process lives, as others may rely on that.
 
-
-def _hold(value: Any, ended: Callable[[Held], object], number: int, ident: int) -> Held:
-    held = Held(value, ended)
-    held.number, held.ident, held.kept = number, ident, False
-    return held
+        It was pickled, and nobody knows when it will be unpickled; or a child was forked, and
+        nobody knows when that claims what it inherited.
+        """
+        return self.kept or self.forks != len(_life.forks)
 
 
 class Known:
@@ -65,36 +66,37 @@ class Known:
             if value is not None:
                 yield held, value
 
-    def find(self, number: int, make: Callable[[], Any], ident: int = 0) -> tuple[Any, Held | None]:
-        """Return what stands for an object; with its reference if it had to be made."""
+    def get(self, number: int) -> tuple[Any, Held | None]:
+        """Return what stands for an object, and its reference; None if nothing does."""
+        held = self._held.get(number)
+        return (None if held is None else held()), held
+
+    def find(self, number: int, make: Callable[[], Any], ident: int = 0) -> tuple[Any, Held]:
+        """Return what stands for an object, and its reference; made by this ident if need be."""
+        found, held = self.get(number)
+        if found is not None and held is not None:
+            return found, held
+        # Not under the right: who knows what it runs, and what that waits for.
+        value = make()
+        new = Held(value, self.ended.append)
+        new.number, new.ident, new.forks, new.kept = number, ident, len(_life.forks), False
         with self._right:
-            held = self._held.get(number)
-            value = None if held is None else held()
-            if value is not None:
-                return value, None
-            value = make()
-            held = self._held[number] = _hold(value, self.ended.append, number, ident)
-            return value, held
+            found, held = self.get(number)
+            if found is not None and held is not None:
+                return found, held  # another thread was faster; what was made ends
+            self._held[number] = new
+        return value, new
 
     def keep(self, number: int) -> None:
-        """Hold an object for as long as this process lives: somebody may come to hold it by this.
-
-        It was pickled, and nobody knows when it will be unpickled.
-        """
+        """Hold an object for as long as this process lives: it is pickled."""
         held = self._held.get(number)
         if held is not None:
             held.kept = True
 
-    def keep_all(self) -> None:
-        """Hold all for as long as this process lives: it was forked, and its child holds them."""
-        for held in list(self._held.values()):
-            held.kept = True
-
     def bury(self) -> Iterator[Held]:
         """Yield what has ended, until it was seen to; and forget it."""
-        while self.ended:
-            held = self.ended[0]
-            if not held.kept:
+        for held in list(self.ended):
+            if not held.is_kept():
                 yield held
             with self._right:
                 if self._held.get(held.number) is held:
@@ -116,24 +118,47 @@ class Holdings(Known):
         super().__init__()
         #: Claims and releases, of which the owner may not know.
         self._untold: dict[tuple[int, int, int], None] = {}
-        _life.after_fork(self)
+        #: Idents up to this one are those of the process that this one was forked from.
+        self._inherited = 0
 
     def receive(self, number: int, make: Callable[[], Any], ident: int) -> Any:
         """Return what stands for an object whose reference arrived.
 
         Args:
-            ident: the call whose reply it came with; 0 if it came otherwise.
+            ident: the call whose reply it came with, or what its lender chose; 0 for neither.
         """
-        granted = ident or next(idents)  # a claim's own, by which the owner may hear it twice
-        value, made = self.find(number, make, granted)
-        if made and not ident:
-            self._untold[CLAIM, granted, number] = None
-        elif ident and not made:
+        if ident & ~UP <= self._inherited:  # also if this process was forked as it read the reply
+            return self._claim(number, make)
+        value, held = self.find(number, make, ident)
+        if held.ident != ident:
             self._untold[RELEASE, ident, number] = None  # it holds it already
         return value
 
-    def abandon(self, ident: int) -> None:
-        """Want nothing of what the reply to a call holds, whether it has come or will."""
+    def _claim(self, number: int, make: Callable[[], Any]) -> Any:
+        value, _ = self.get(number)
+        if value is not None:
+            return value
+        ident = next(idents)  # its own: the owner may hear it twice, and after its release
+        try:
+            self._untold[CLAIM, ident, number] = None
+            value, held = self.find(number, make, ident)
+            if held.ident != ident:
+                self._untold[RELEASE, ident, number] = None
+        except BaseException:
+            self.abandon(ident)
+            raise
+        return value
+
+    def abandon(self, ident: int, *, came: bool = True) -> None:
+        """Want nothing of what the reply to a call holds.
+
+        Args:
+            came: the reply has come, so somebody may have got something of it already.
+        """
+        for held, _ in self if came else ():
+            if held.ident == ident:
+                held.ident = next(idents)
+                self._untold[CLAIM, held.ident, held.number] = None
         self._untold[RELEASE, ident, ALL] = None
 
     def forked(self) -> None:
@@ -143,11 +168,12 @@ class Holdings(Known):
         """
         self._right = threading.RLock()
         self.ended.clear()
+        self._held = {held.number: held for held, _ in self}
         self._untold = {}
-        for held, _ in self:
-            held.kept = False
-            held.ident = next(idents)
+        for held in self._held.values():
+            held.kept, held.forks, held.ident = False, len(_life.forks), next(idents)
             self._untold[CLAIM, held.ident, held.number] = None
+        self._inherited = next(idents)
 
     def is_empty(self) -> bool:
         """Whether nothing is held and nothing is to be told."""
@@ -160,7 +186,9 @@ class Holdings(Known):
     def news(self) -> tuple[list[tuple[int, int, int]], bytes]:
         """Return what the owner is to be told, and the frames that tell it."""
         for held in self.bury():
-            self._untold[RELEASE, held.ident, held.number] = None
+            _, other = self.get(held.number)
+            if other is None or other is held or other.ident != held.ident:
+                self._untold[RELEASE, held.ident, held.number] = None
         news = list(self._untold)
         told = b""
         for kind in (CLAIM, RELEASE):

@@ -16,7 +16,7 @@ from itertools import count
 from time import monotonic
 from typing import Any, Protocol
 
-from . import _deadline, _life
+from . import _deadline
 from ._calls import Owner
 from ._deadlocks import Wait, waits
 from ._door import Route
@@ -29,7 +29,7 @@ from ._proxy import Proxy, link_of, make_proxy
 from ._references import Link, homes, pass_on
 from ._sections import Block, Entering, Entry, Section, here, stuck
 from ._values import itself
-from ._wire import CLAIM, UP_FAILURE, UP_RESULT, Frame
+from ._wire import CLAIM, LENT, UP_FAILURE, UP_RESULT, Frame
 from .codecs import pickle as codec
 from .codecs.pickle import ATOMS
 from .errors import ListenerClosed, Released
@@ -67,7 +67,6 @@ class Home:
         self._objects = objects
         self._known = Known()
         homes[route.listener] = self
-        _life.after_fork(self)
 
     def share(self, target: object) -> Any:
         """Return a proxy of an object, which is shared from now on if it was not before.
@@ -141,11 +140,6 @@ class Home:
             link_of(proxy).lead_to(owner)
             owner.held.receive(held.number, partial(_same, proxy), 0)
 
-    def keep_all(self) -> None:
-        """Hold on to whatever a child that was just forked has a proxy of."""
-        for held, _ in self._known:
-            self._keep(held.number)
-
     def _keep(self, number: int) -> None:
         """Hold an object for good: its reference was pickled, and may be on its way."""
         try:
@@ -155,10 +149,9 @@ class Home:
 
     def _proxy(self, shared: Shared) -> Any:
         """Return the proxy of an object, which holds it for as long as it lives."""
-        self.tidy()
         proxy, held = self._known.find(shared.number, partial(self._make, shared))
-        if held is not None:
-            self._objects.add(shared, held)
+        self._objects.add(shared, held)
+        self.tidy()
         return proxy
 
     def tidy(self) -> None:
@@ -185,7 +178,9 @@ class Home:
         if kwargs:
             kwargs = {name: self._itself(value) for name, value in kwargs.items()}
         args = tuple(map(self._itself, args))
-        value = itself(self._run_call(shared, member, args, kwargs))
+        value = self._run_call(shared, member, args, kwargs)
+        if itself(value) is not value:
+            return itself(value)
         result = self._objects.of(value)
         if result is None:
             if not travels_alive(value) and not shared.face.is_live(member, args):
@@ -357,7 +352,7 @@ class Home:
     def outgoing(self, process: bytes) -> Outgoing:
         """Return what is asked how the parts of an argument travel to another process."""
         client = self._objects.client(process)
-        return Outgoing(tuple(self._route), self._objects, client, next(idents))
+        return Outgoing(tuple(self._route), self._objects, client, next(idents) | LENT)
 
     # -- arguments --------------------------------------------------------------------------------
 

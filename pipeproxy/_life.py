@@ -6,7 +6,7 @@ file of a pipe cannot be trusted for that, because any sibling that was forked b
 keeps inherited ends open. It is a pidfd; where the system has none, the read end of a pipe whose
 other end only the process itself holds.
 
-Objects that must change when their process is forked register with `at_fork`, or `after_fork`.
+Objects that must change when their process is forked register with `at_fork`.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import select
 import threading
 import weakref
 from collections.abc import Callable
+from functools import partial
 from itertools import count
 from typing import Protocol
 
@@ -37,11 +38,6 @@ PIDFDS = _has_pidfds()
 class Heir(Protocol):
     def forked(self) -> None:
         """Become what it must be in a forked child; takes no lock and sends nothing."""
-
-
-class Parent(Protocol):
-    def keep_all(self) -> None:
-        """Hold on to whatever a child that was just forked may rely on."""
 
 
 class _Thread(threading.local):
@@ -70,7 +66,10 @@ class _Self:
 
 _self = _Self()
 _heirs: weakref.WeakSet[Heir] = weakref.WeakSet()
-_parents: weakref.WeakSet[Parent] = weakref.WeakSet()
+
+#: Grows just before and just after every fork of this process. That takes no Python code: what a
+#: signal handler raised in it would be lost.
+forks = bytearray()
 
 #: How to tell what became of the process of a listener: set by whoever started it. (By its pid it
 #: could not be found: that may be another process's by now.)
@@ -143,19 +142,6 @@ def at_fork(heir: Heir) -> None:
     _heirs.add(heir)
 
 
-def after_fork(parent: Parent) -> None:
-    """Call `parent.keep_all()` in this process after every fork while `parent` lives."""
-    _parents.add(parent)
-
-
-def _in_parent() -> None:
-    try:
-        for parent in list(_parents):
-            parent.keep_all()
-    finally:
-        _descriptors.lock.release()
-
-
 def _in_child() -> None:
     global _self
     try:
@@ -171,6 +157,7 @@ def _in_child() -> None:
 
 os.register_at_fork(
     before=_descriptors.lock.acquire,
-    after_in_parent=_in_parent,
+    after_in_parent=_descriptors.lock.release,
     after_in_child=_in_child,
 )
+os.register_at_fork(before=partial(forks.append, 0), after_in_parent=partial(forks.append, 0))

@@ -27,8 +27,8 @@ HOOK: Final = "__pipeproxy_abandoned__"
 EVERY_MEMBER: Final = range(1 << 16)
 #: What holds an object that was shared by name.
 FOR_GOOD: Final = "for good"
-#: Leavings of a client that are remembered; what they overtake comes in the same turn, mostly.
-_MOST_LEFT: Final = 1000
+#: So much of what a client said is remembered; what it overtook comes in the same turn, mostly.
+_MOST_REMEMBERED: Final = 1000
 
 
 class Face:
@@ -173,14 +173,15 @@ class Client:
         lender: what this process holds of objects of the client's own, if there are any.
         held: the numbers of the objects that it holds, by the idents by which it does.
         left: the latest numbers of enterings that it left, of which none was met.
-        abandoned: the latest idents of which it wants nothing, and which came before the reply.
+        gone: the latest idents by which it wants to hold nothing any more. What it said or asked by
+            them may come later: through another channel, or at the end of the call.
         dead: it is dead, and holds nothing.
     """
 
     __slots__ = (
-        "abandoned",
         "channels",
         "dead",
+        "gone",
         "held",
         "holds",
         "left",
@@ -199,7 +200,7 @@ class Client:
         self.lender: Any = None
         self.held: dict[int, set[int]] = {}
         self.left: dict[int, None] = {}
-        self.abandoned: dict[int, None] = {}
+        self.gone: dict[int, None] = {}
         self.dead = False
 
     def remember_left(self, number: int) -> None:
@@ -213,7 +214,7 @@ class Client:
 
 def _remember(table: dict[int, None], number: int) -> None:
     table[number] = None
-    if len(table) > _MOST_LEFT:
+    if len(table) > _MOST_REMEMBERED:
         del table[next(iter(table))]
 
 
@@ -283,8 +284,7 @@ class Objects:
 
     def settle(self, client: Client, ident: int) -> None:
         """Take back what travelled with a reply that its client does not want any more."""
-        if client.dead or ident in client.abandoned:
-            client.abandoned.pop(ident, None)
+        if client.dead or ident in client.gone:
             self.take_back(client, ident)
 
     def take_back(self, client: Client, ident: int) -> None:
@@ -296,7 +296,7 @@ class Objects:
         for ident, number in pairs:
             with self._right:
                 shared = self._by_number.get(number)
-                if shared is not None and not client.dead:
+                if shared is not None and not client.dead and ident not in client.gone:
                     self.lend(shared, client, ident)
 
     def release(self, client: Client, pairs: list[tuple[int, int]]) -> None:
@@ -306,11 +306,9 @@ class Objects:
             pairs: idents, each with the number of one object, or 0 for all of the ident.
         """
         for ident, number in pairs:
-            held = client.held.get(ident)
-            if held is not None:
-                self._release(client, ident, [number] if number else list(held))
-            elif not number:
-                _remember(client.abandoned, ident)
+            self._release(client, ident, [number] if number else list(client.held.get(ident, ())))
+            if ident not in client.held:
+                _remember(client.gone, ident)
 
     def _release(self, client: Client, ident: int, numbers: list[int]) -> None:
         held = client.held.get(ident, set())

@@ -68,13 +68,13 @@ class Outgoing:
         except CodecError as error:
             where = name_of(shared.members.plain, member, args)
             explained = codec.explain_result(value, error, where, self.refer)
-            self.take_back()
             raise explained from explained.__cause__
         self._settle()
         return answer
 
     def encode_failure(self, error: BaseException, where: str) -> bytes:
         """Return what travels of an exception; `where` names the method for people."""
+        self.take_back()  # what was lent for a result that does not travel
         try:
             failure = codec.encode_failure(error, where, self.refer)
         except BaseException as another:  # even its class misbehaves
@@ -93,6 +93,9 @@ class Outgoing:
         kind = type(value)
         if issubclass(kind, Proxy):
             return self._pass_on(value)
+        reduced = copied(value)
+        if reduced is not NotImplemented:
+            return reduced
         shared = self._objects.of(value)
         if shared is not None or value is self._live or travels_alive(value):
             return self._lend(shared or Shared(value, face_of(value)))
@@ -100,7 +103,7 @@ class Outgoing:
             hasattr(kind, "__next__") and not issubclass(kind, io.IOBase)
         ):
             return self._stream(value)
-        return copied(value)
+        return NotImplemented
 
     def _lend(self, shared: Shared) -> Any:
         shared = self._objects.lend(shared, self._client, self._ident)

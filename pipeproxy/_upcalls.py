@@ -21,7 +21,7 @@ from ._objects import Client, Objects
 from ._outgoing import Outgoing
 from ._references import PlainRoute
 from ._sections import here
-from ._wire import UP, UPCALL, header, pack_context
+from ._wire import LENT, UPCALL, header, pack_context
 from .errors import CallLost, ClientDied
 from .transports.pipe import wait_for
 
@@ -74,7 +74,7 @@ class Upcalls:
 
     def outgoing(self, client: Client) -> Outgoing:
         """Return what is asked how the parts of an argument travel to a client."""
-        return Outgoing(self._route, self._objects, client, next(idents) | UP)
+        return Outgoing(self._route, self._objects, client, next(idents) | LENT)
 
     def ask(  # noqa: PLR0913, PLR0917 - the fields of a frame, where it goes and until when
         self,

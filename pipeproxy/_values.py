@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from copyreg import dispatch_table
+from types import FunctionType
 from typing import Any, TypeVar, cast
 
 T = TypeVar("T")
@@ -41,9 +43,7 @@ def _get_carrier() -> type[Any]:
             """What travels as a copy; here it is the value in all but its type."""
 
             def __reduce_ex__(self, protocol: Any) -> Any:
-                reduced = self.__wrapped__.__reduce_ex__(protocol)
-                # A class or a function is a name, and can travel in no other way.
-                return (_unchanged, (self.__wrapped__,)) if isinstance(reduced, str) else reduced
+                return _reduced(self.__wrapped__, protocol)
 
             def __copy__(self) -> Any:
                 return by_value(self.__wrapped__.__copy__())
@@ -55,6 +55,16 @@ def _get_carrier() -> type[Any]:
 
         _carriers = (Copied,)
     return _carriers[0]
+
+
+def _reduced(value: Any, protocol: Any) -> tuple[Any, ...]:
+    """Return how pickle writes a value that is asked about by nobody."""
+    if isinstance(value, (type, FunctionType)):
+        return _unchanged, (value,)
+    reduce = dispatch_table.get(type(value))
+    reduced = value.__reduce_ex__(protocol) if reduce is None else reduce(value)
+    # What is a name can travel in no other way, as classes and functions cannot.
+    return (_unchanged, (value,)) if isinstance(reduced, str) else reduced
 
 
 def _unchanged(value: Any) -> Any:

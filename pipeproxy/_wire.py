@@ -43,6 +43,9 @@ FROM_OWNER: Final = frozenset({HELLO, RESULT, FAILURE, FAREWELL, UPCALL, GIVEN_B
 
 #: The idents of upcalls are those of their owner: this bit tells them from a client's.
 UP: Final = 1 << 63
+#: By its own idents a process holds what it claims and what replies bring it. With arguments it is
+#: lent what it did not ask for, by idents of the lender's: this bit tells them from its own.
+LENT: Final = 1 << 62
 #: Bytes of what names a process or a listener.
 IDENTITY: Final = 16
 

@@ -217,29 +217,35 @@ def test_an_object_lives_until_the_last_that_holds_it_gives_it_up() -> None:
     assert len(objects) == 0
 
 
-def test_a_release_overtakes_no_claim_and_a_claim_no_release() -> None:
+def test_a_claim_is_heard_once_and_not_after_its_release() -> None:
     objects, client = Objects(), Client(None)
     shared = share(objects, Account())
     for _ in range(2):
-        objects.claim(client, [(7, shared.number)])
+        objects.claim(client, [(7, shared.number), (9, 999)])
         objects.release(client, [(8, shared.number)])
     assert client.held == {7: {shared.number}}
-    objects.claim(client, [(8, shared.number), (9, 999)])
     objects.release(client, [(7, shared.number)])
-    assert client.held == {8: {shared.number}}
+    objects.claim(client, [(7, shared.number), (8, shared.number)])
+    assert client.held == {}
 
 
 def test_what_a_client_does_not_want_before_it_is_lent_is_taken_back() -> None:
     objects, client = Objects(), Client(None)
-    objects.release(client, [(5, 0), (6, 123)])
+    objects.release(client, [(5, 0)])
     share(objects, Account(), (client, 5))
     objects.settle(client, 5)
     assert len(objects) == 0
     share(objects, Account(), (client, 6))
-    share(objects, Account(), (client, 7))
-    for ident in (5, 6, 7):
-        objects.settle(client, ident)
-    assert sorted(client.held) == [6, 7]
+    objects.settle(client, 6)
+    assert list(client.held) == [6]
+
+
+def test_what_is_remembered_of_a_client_is_bounded() -> None:
+    objects, client = Objects(), Client(None)
+    for ident in range(1, 3000):
+        objects.release(client, [(ident, 0)])
+        client.remember_left(ident)
+    assert list(client.gone) == list(client.left) == list(range(2000, 3000))
 
 
 def test_a_client_that_is_dead_holds_nothing_that_is_lent_or_claimed_later() -> None:
@@ -330,7 +336,7 @@ class Memory(RuleBasedStateMachine):
         self.objects = Objects()
         #: By token, pairs of ident and target.
         self.held: dict[bytes, set[tuple[int, Account]]] = {}
-        self.unwanted: dict[bytes, set[int]] = {}
+        self.gone: dict[bytes, set[int]] = {}
         self.for_good: set[Account] = set()
         self.proxies: dict[object, Account] = {}
         self.numbers: dict[int, Account] = {}
@@ -350,7 +356,7 @@ class Memory(RuleBasedStateMachine):
     def meet(self) -> bytes:
         token = b"token %d" % len(self.held)
         self.objects.clients[token] = Client(None)
-        self.held[token], self.unwanted[token] = set(), set()
+        self.held[token], self.gone[token] = set(), set()
         return token
 
     @rule(target=accounts)
@@ -385,19 +391,24 @@ class Memory(RuleBasedStateMachine):
                 self._seen(account, share(self.objects, account, (client, ident)))
             self.objects.settle(client, ident)
             self.held[token] |= {(ident, account) for account in accounts}
-            if ident in self.unwanted[token]:
+            if ident in self.gone[token]:
                 self._give_up(token, ident)
-                self.unwanted[token].discard(ident)
 
-    def _give_up(self, token: bytes, ident: int) -> None:
-        self.held[token] = {pair for pair in self.held[token] if pair[0] != ident}
+    def _give_up(self, token: bytes, ident: int, account: Account | None = None) -> None:
+        self.held[token] = {
+            (of, held)
+            for of, held in self.held[token]
+            if of != ident or (account is not None and held is not account)
+        }
+        if ident not in {of for of, _ in self.held[token]}:
+            self.gone[token].add(ident)
 
     @rule(token=clients, ident=IDENTS, nth=NUMBERS)
     def claim(self, token: bytes, ident: int, nth: int) -> None:
         if token in self.objects.clients:
             number, target = self._target(nth)
             self.objects.claim(self.objects.clients[token], [(ident, number)])
-            if target is not None:
+            if target is not None and ident not in self.gone[token]:
                 self.held[token].add((ident, target))
 
     @rule(token=clients, ident=IDENTS, nth=NUMBERS)
@@ -405,15 +416,13 @@ class Memory(RuleBasedStateMachine):
         if token in self.objects.clients:
             number, target = self._target(nth)
             self.objects.release(self.objects.clients[token], [(ident, number)])
-            self.held[token] -= {(ident, target)} if target is not None else set()
+            self._give_up(token, ident, target or Account())
 
     @rule(token=clients, ident=IDENTS)
     def abandon(self, token: bytes, ident: int) -> None:
         """Want nothing of what came with a reply, or, if nothing came, of what will."""
         if token in self.objects.clients:
             self.objects.release(self.objects.clients[token], [(ident, 0)])
-            if ident not in {of for of, _ in self.held[token]}:
-                self.unwanted[token].add(ident)
             self._give_up(token, ident)
 
     @rule(token=clients)
@@ -439,7 +448,7 @@ class Memory(RuleBasedStateMachine):
             told = {(i, self.numbers[n]) for i, numbers in client.held.items() for n in numbers}
             assert told == self.held[token]
             assert all(client.held.values())
-            assert set(client.abandoned) == self.unwanted[token]
+            assert set(client.gone) == self.gone[token]
 
 
 class Same(Account):
