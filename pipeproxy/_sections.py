@@ -20,7 +20,7 @@ from functools import partial
 from types import SimpleNamespace
 from typing import Any, Final, Protocol, TypeVar, cast
 
-from . import _life
+from . import _descriptors, _life
 from .errors import DeadlockError
 
 T = TypeVar("T")
@@ -73,15 +73,28 @@ class Activity:
 
 def activity_of(process: bytes, thread: int) -> Activity:
     """Return an activity, the same one for as long as anything in this process depends on it."""
-    known = _activities.get((process, thread))
-    if known is None:
-        known = _activities.setdefault((process, thread), Activity(process, thread))
+    with _descriptors.lock:  # so that no other thread of a forked child has it
+        reference = _activities.get((process, thread))
+        known = None if reference is None else reference()
+        if known is None:
+            for ended in list(_ended):
+                if _activities.get(ended.key) is ended:
+                    del _activities[ended.key]
+                _ended.remove(ended)
+            known = Activity(process, thread)
+            reference = _activities[process, thread] = _Known(known, _ended.append)
+            reference.key = process, thread
     return known
 
 
-_activities: weakref.WeakValueDictionary[tuple[bytes, int], Activity] = (
-    weakref.WeakValueDictionary()
-)
+class _Known(weakref.ref[Activity]):
+    """Not of a WeakValueDictionary: what a handler raises in its Python callback would be lost."""
+
+    key: tuple[bytes, int] | None = None
+
+
+_activities: dict[tuple[bytes, int] | None, _Known] = {}
+_ended: deque[_Known] = deque()
 
 
 class Up(Protocol):
