@@ -135,6 +135,8 @@ class Dispatch:
             return self._call_in_line(caller, shared, frame, caller.served, None)
         if section.line:
             section.settle()
+        if self.below:
+            self._rise()
         return reply
 
     def _call_within(self, caller: Caller, frame: Frame) -> Reply | None:
@@ -199,6 +201,8 @@ class Dispatch:
             here.serves = outer
         self._got_in(section, caller)
         section.settle()
+        if self.below:
+            self._rise()
         return reply
 
     def _entrust(self, caller: Caller, errand: Errand, where: str) -> Reply | None:
@@ -228,6 +232,11 @@ class Dispatch:
             return None
         finally:
             here.tries = None
+
+    def _rise(self) -> None:
+        """Look again at what needed a call further down the stack: one has ended."""
+        self.later.extend(self.below)
+        self.below.clear()
 
     def other(self, caller: Caller, frame: Frame) -> Reply | None:
         """Do what the caller's first frame asks, which is no call; None if it has to wait.

@@ -149,8 +149,13 @@ class Home:
 
     def _proxy(self, shared: Shared) -> Any:
         """Return the proxy of an object, which holds it for as long as it lives."""
-        proxy, held = self._known.find(shared.number, partial(self._make, shared))
-        self._objects.add(shared, held)
+        now = object()  # holds it until the proxy does: another thread may drop the last other one
+        try:
+            shared = self._objects.add(shared, now)
+            proxy, held = self._known.find(shared.number, partial(self._make, shared))
+            self._objects.add(shared, held)
+        finally:
+            self._objects.drop(shared.number, now)
         self.tidy()
         return proxy
 

@@ -96,6 +96,7 @@ class Service:
         """
         if self.in_hand is not None:
             self._cut(self.in_hand)
+        self._take_up(self.dispatch.below)
         self._take_up(self.dispatch.later)
         return self._turn(timeout)
 
@@ -116,10 +117,11 @@ class Service:
         guest = monotonic() - since < _LOOK_EVERY
         if not guest:
             self._take_up(dispatch.later)
-        activity = here.activity
+        lower = here.lower
+        deeper = [*lower, here.activity]
         outer, self.in_hand = self.in_hand, None
         try:
-            here.lower.append(activity)
+            here.lower = deeper
             if outer is not None:  # else a dead client's, in whose place nobody is
                 outer.serving = outer.parked = True
                 self._balance(outer)
@@ -130,12 +132,10 @@ class Service:
             raise
         finally:
             self.in_hand = outer
-            here.lower.pop()
+            here.lower = lower
             if outer is not None:
                 outer.serving = outer.parked = False
                 self._balance(outer)
-            dispatch.later.extend(dispatch.below)
-            dispatch.below.clear()
 
     def beside(self, reader: int, since: float, deadline: float | None) -> None:
         """Wait for a moment, or until a descriptor is readable; serve others meanwhile.
