@@ -170,6 +170,10 @@ def remember_class(plain: Plain, original: type[Any]) -> None:
 _classes: weakref.WeakValueDictionary[Plain, type[Proxy]] = weakref.WeakValueDictionary()
 _kept: weakref.WeakKeyDictionary[type[Any], type[Proxy]] = weakref.WeakKeyDictionary()
 _numbers = itertools.count(1)
+#: Sequences that are added to others of their kind in C, which looks at nothing but the type.
+_CONCATENATED = frozenset(
+    {("builtins", "list"), ("builtins", "bytearray"), ("collections", "deque")}
+)
 _get_link = Proxy.__dict__["_pipeproxy_link"].__get__
 _set_link = Proxy.__dict__["_pipeproxy_link"].__set__
 
@@ -201,6 +205,10 @@ def _loaded_class(module: str, qualname: str) -> type[Any] | None:
     return original
 
 
+def _concatenated(self: Any, other: Any) -> Any:
+    return other + self.copy()
+
+
 def _make_class(plain: Plain) -> type[Proxy]:
     module, qualname, doc, _, methods, attributes = plain[:6]
     name = qualname.rpartition(".")[2] + "Proxy"
@@ -216,6 +224,8 @@ def _make_class(plain: Plain) -> type[Proxy]:
         namespace[member_name(attribute)] = property(doc=text)
     filename = f"<pipeproxy {name} {next(_numbers)}>"
     namespace.update(functions(filename, module, qualname, methods))
+    if not _CONCATENATED.isdisjoint(plain[3]) and {"__add__", "copy"} <= namespace.keys():
+        namespace.setdefault("__radd__", _concatenated)
     cls = type(name, (Proxy,), namespace)
     weakref.finalize(cls, linecache.cache.pop, filename, None).atexit = False
     return cls

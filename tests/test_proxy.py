@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import collections.abc
 import copy
 import dataclasses
@@ -647,6 +648,28 @@ def test_a_shared_list_is_used_as_a_list():
     numbers.sort(reverse=True)
     assert numbers == [9, 7, 5, 2]
     assert isinstance(numbers, list)
+
+
+@pytest.mark.parametrize("kind", [list, bytearray, collections.deque])
+def test_a_sequence_and_a_shared_one_are_added(kind):
+    shared, plain = proxy_of(kind(b"bc")), kind(b"a")
+    assert plain + shared == kind(b"abc")
+    assert type(plain + shared) is kind
+    assert [c[0] for c in calls_of(shared)] == ["copy", "copy"]
+    plain += shared
+    assert plain == kind(b"abc")
+    with pytest.raises(TypeError):
+        "a" + shared
+
+
+def test_a_shared_sequence_that_hides_its_copy_is_not_added_to_others():
+    class Stack(list[int]):
+        pass
+
+    proxied(Stack, hide=["copy"])
+    with pytest.raises(TypeError, match="can only concatenate"):
+        operator.add([1], proxy_of(Stack()))
+    assert not hasattr(proxy_of(Answers()), "__add__")
 
 
 def test_a_context_manager_is_entered_and_left_in_the_owner():
