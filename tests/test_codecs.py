@@ -23,6 +23,7 @@ import traceback
 import types
 import urllib.error
 import weakref
+from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from email.message import Message
 from pathlib import Path
@@ -131,6 +132,19 @@ def test_arguments_that_look_like_a_call_are_not_taken_for_one(args: tuple[Any, 
 def test_bytes_that_hold_no_call_are_refused(value: object) -> None:
     with pytest.raises(CodecError, match=r"the arguments of Account\.find cannot be rebuilt here"):
         codec.decode_call(stdlib_pickle.dumps(value), "Account.find")
+
+
+@pytest.mark.parametrize("kind", [dict, OrderedDict])
+def test_the_views_of_a_dict_arrive_as_views_of_a_copy(kind: type[Any]) -> None:
+    table = kind({"b": [1], "a": None})
+    for view in (table.keys(), table.values(), table.items()):
+        arrived = codec.decode(codec.encode([view]))[0]
+        assert type(arrived) is type(view)
+        assert list(arrived) == list(view)
+        assert list(reversed(arrived)) == list(reversed(view))
+    keys = codec.decode(codec.encode(table.keys()))
+    assert keys & {"a", "c"} == {"a"}
+    assert (keys, "b" in keys) == (table.keys(), True)
 
 
 # References ---------------------------------------------------------------------------------------

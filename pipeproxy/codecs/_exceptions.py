@@ -45,6 +45,7 @@ from ._rebuild import (
     safe_str,
     type_name,
 )
+from ._views import reduce_view
 
 #: Answers a reduce tuple for what travels as a reference, else NotImplemented.
 Refer = Callable[[object], Any]
@@ -87,7 +88,7 @@ class _Task(NamedTuple):
 
 
 class ValuePickler(Pickler):
-    """A pickler that knows references and exceptions; its maker sets `refer` and `task`."""
+    """A pickler that knows references, exceptions and views; its maker sets `refer` and `task`."""
 
     __slots__ = ("refer", "task")
     refer: Refer | None
@@ -99,7 +100,7 @@ class ValuePickler(Pickler):
             return reduced
         if issubclass(type(obj), BaseException):
             return self._reduce_exception(obj)
-        return NotImplemented
+        return reduce_view(obj)
 
     def _reduce_exception(self, exc: BaseException) -> tuple[Any, ...]:
         careful, active, plain = self.task or _Task(careful=False)
