@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import signal
@@ -28,6 +29,12 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 #: Seconds that a child may take to end when its test is over.
 LEAVE = 10.0
+
+
+def pytest_collection_finish() -> None:
+    """Let collections, in tests and forked children, pass over what the test run itself made."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

@@ -12,6 +12,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
+from time import monotonic
 from typing import Any
 
 #: Seconds that a trial may take to end when it has said what came of it.
@@ -65,7 +67,7 @@ def run(trial: Callable[[int], Tally], seed: int, seconds: float) -> Tally:
         if not here.poll(seconds):
             return Tally(0, 1, f"hung: killed after {seconds:.0f} s")
         said: Any = here.recv()
-        process.join(_LEAVE)  # in peace, lest multiprocessing's own files stay
+        _leave(process)  # in peace, lest multiprocessing's own files stay
     except EOFError:
         process.join()
         return Tally(0, 1, f"its process ended with {process.exitcode}")
@@ -77,6 +79,13 @@ def run(trial: Callable[[int], Tally], seed: int, seconds: float) -> Tally:
         process.join()
         here.close()
     return said if isinstance(said, Tally) else Tally(0, 1, str(said))
+
+
+def _leave(process: BaseProcess) -> None:
+    """Wait a while for its end; `join` alone would wait for all that its children have forked."""
+    end = monotonic() + _LEAVE
+    while process.exitcode is None and monotonic() < end:
+        process.join(0.01)
 
 
 def _in_session(report: Connection, trial: Callable[[int], Tally], seed: int) -> None:

@@ -275,7 +275,8 @@ def leave_something(seed: int) -> Tally:
         if not os.fork():
             os._exit(0)  # nobody waits for it
         os.close(os.open(tempfile.gettempdir() + "/file", os.O_CREAT))
-        return Tally(5, len(before.left()), " ".join(before.left()))
+        left = before.left()
+        return Tally(5, len(left), " ".join(left))
 
 
 def test_the_check_sees_what_is_left() -> None:
