@@ -27,6 +27,10 @@ settings.load_profile("unhurried")
 # A run in the background of a shell is started with Ctrl-C ignored.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
+# The modules of tests import it, and most of a child's time would go there. Nothing else is loaded
+# beforehand: pipeproxy comes into the children of a fork server as it does for most users.
+multiprocessing.set_forkserver_preload(["pytest"])
+
 #: Seconds that a child may take to end when its test is over.
 LEAVE = 10.0
 
