@@ -461,9 +461,9 @@ def test_a_large_reply_that_nobody_reads_does_not_keep_the_owner_awake(scene: Sc
     scene.check_good()
     assert scene.listener.poll(0.02) == 0
     before = scene.listener.stats()
-    assert scene.listener.poll(0.1) == 0
+    assert scene.listener.poll(0.3) == 0
     after = scene.listener.stats()
-    assert after.ran - before.ran < 0.05
+    assert after.ran - before.ran < 0.15
     assert len(slow.result()) == 5 << 20
 
 

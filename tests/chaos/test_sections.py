@@ -8,6 +8,7 @@ import signal
 import subprocess
 from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 from multiprocessing import Manager, get_context
 from multiprocessing.connection import Connection
 from random import Random
@@ -80,7 +81,7 @@ def enter_next(proxy: Any, control: Connection) -> None:
         control.send((proxy.one, proxy.two))
 
 
-def killed_holders(seed: int, times: int = 50) -> Tally:
+def killed_holders(seed: int, times: int = 50, soon: float = SOON) -> Tally:
     """Kill a holder, with heirs that live on, beside an idle owner, and time who is next."""
     random = Random(seed)
     late = torn = 0
@@ -104,7 +105,7 @@ def killed_holders(seed: int, times: int = 50) -> Tally:
                 return Tally(times, times, "the next one never got in")
             seconds = here.recv() - killed
             slowest = max(slowest, seconds)
-            late += seconds > SOON
+            late += seconds > soon
             one, two = here.recv()
             torn += one != two
             holder.join()
@@ -394,7 +395,7 @@ ROWS = [
 @pytest.mark.parametrize(
     ("trial", "times"),
     [
-        (killed_holders, 8),
+        pytest.param(partial(killed_holders, soon=PATIENCE), 8, id="killed_holders-8"),
         (random_deaths, 30),
         (interrupted_clients, 200),
         (interrupted_owner, 50),
