@@ -259,7 +259,7 @@ def test_the_error_says_which_part_of_the_value_cannot_be_sent(value: Any, path:
     assert str(call).startswith(f"argument 'jobs'{path}")
     for error in (result, call):
         assert " of Scheduler.run cannot be sent: cannot pickle '_thread.lock' object" in str(error)
-        assert "share the object and pass its proxy" in str(error)
+        assert "pass by_ref(...) of it, or say @by_reference of the method" in str(error)
         assert isinstance(error.__cause__, TypeError)
 
 
@@ -298,11 +298,11 @@ async def an_async_generator() -> Any:
 @pytest.mark.parametrize(
     ("make", "words"),
     [
-        (a_generator, "a generator runs where it was made; pass a list of its items"),
+        (a_generator, "a generator runs where it was made; pass by_ref(...) of it, or a list"),
         (an_async_generator, "an async generator runs where it was made"),
         (a_coroutine, "a coroutine runs where it was made; await it there"),
-        (lambda: lambda: None, "define the function at the top level of a module"),
-        (RefusesToReduce, "ZeroDivisionError: no reason; share the object"),
+        (lambda: lambda: None, "pass by_ref(...) of the function to have it called"),
+        (RefusesToReduce, "ZeroDivisionError: no reason; pass by_ref"),
     ],
 )
 def test_common_mistakes_are_answered_in_human_words(make: Callable[[], Any], words: str) -> None:

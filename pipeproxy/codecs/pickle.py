@@ -263,19 +263,22 @@ def _refused(subject: str, value: object, error: BaseException) -> CodecError:
 def _reason(value: object, error: BaseException) -> str:
     """Why `value` cannot be sent, and what to do instead."""
     if issubclass(type(value), types.GeneratorType):
-        return (
-            "a generator runs where it was made; pass a list of its items instead, "
-            "or share it and pass its proxy"
-        )
+        return "a generator runs where it was made; pass by_ref(...) of it, or a list of its items"
     if issubclass(type(value), types.AsyncGeneratorType):
-        return "an async generator runs where it was made; pass a list of its items instead"
+        return "an async generator runs where it was made; pass a list of its items"
     if issubclass(type(value), types.CoroutineType):
         return "a coroutine runs where it was made; await it there and pass what it returns"
     if isinstance(error, RecursionError):
         return "it is nested too deeply for pickle; pass it in smaller or flatter pieces"
     if issubclass(type(value), types.FunctionType):
-        return f"{_worded(error)}; define the function at the top level of a module"
-    return f"{_worded(error)}; share the object and pass its proxy, or pass plain data instead"
+        return (
+            f"{_worded(error)}; pass by_ref(...) of the function to have it called where it was "
+            f"made, or define it at the top level of a module"
+        )
+    return (
+        f"{_worded(error)}; pass by_ref(...) of it, or say @by_reference of the method that returns "
+        f"it, to leave it where it is; or pass plain data"
+    )
 
 
 def _worded(error: BaseException) -> str:
