@@ -302,7 +302,7 @@ async def an_async_generator() -> Any:
         (an_async_generator, "an async generator runs where it was made"),
         (a_coroutine, "a coroutine runs where it was made; await it there"),
         (lambda: lambda: None, "pass by_ref(...) of the function to have it called"),
-        (RefusesToReduce, "ZeroDivisionError: no reason; pass by_ref"),
+        (RefusesToReduce, "ZeroDivisionError: no reason; to leave it where it is, pass by_ref"),
     ],
 )
 def test_common_mistakes_are_answered_in_human_words(make: Callable[[], Any], words: str) -> None:

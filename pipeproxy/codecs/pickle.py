@@ -276,8 +276,8 @@ def _reason(value: object, error: BaseException) -> str:
             f"made, or define it at the top level of a module"
         )
     return (
-        f"{_worded(error)}; pass by_ref(...) of it, or say @by_reference of the method that returns "
-        f"it, to leave it where it is; or pass plain data"
+        f"{_worded(error)}; to leave it where it is, pass by_ref(...) of it, or say @by_reference "
+        f"of the method that returns it; or pass plain data"
     )
 
 
