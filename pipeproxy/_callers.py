@@ -19,11 +19,13 @@ from ._deadlocks import Wait
 from ._held import Holdings
 from ._objects import Client, Shared
 from ._sections import Activity, Entry, Section, Served
-from ._wire import ENTER, FROM_CLIENT, Frame
+from ._wire import CALL, CALL_WITHIN, ENTER, FROM_CLIENT, Frame
 from .transports.pipe import Pipe, make_poller, open_pair
 
 #: Bytes that may wait for one client before the owner stops reading from it.
 MOST_UNSENT: Final = 1 << 20
+#: What a client sends and then waits. (It leaves without waiting, now and then.)
+_WAITING: Final = frozenset({CALL, CALL_WITHIN, ENTER})
 #: Frames that may follow one that waits to enter a section before the owner stops reading.
 _MOST_BEHIND: Final = 8
 
@@ -105,7 +107,7 @@ class Caller(Channel):
         It may say that it stopped waiting, and answer upcalls.
         """
         if self.serving:
-            return not self.asked or len(self.frames) > _MOST_BEHIND
+            return self.ended or not self.asked or len(self.frames) > _MOST_BEHIND
         return self.frames[0][0] != ENTER or len(self.frames) > _MOST_BEHIND
 
     def given_back(self) -> bytes:
@@ -117,7 +119,9 @@ class Caller(Channel):
 
     def is_waited_for(self) -> bool:
         """Whether the thread waits for an answer, and can be called meanwhile."""
-        return self.serving or bool(self.frames)
+        if self.ended or self.pipe.closed:
+            return False
+        return self.serving or any(frame[0] in _WAITING for frame in list(self.frames))
 
 
 class Callers:

@@ -340,11 +340,7 @@ class Owner:
     def _exchange(
         self, line: Line, head: bytes, payload: bytes, deadline: float | None
     ) -> tuple[int, bytes | memoryview]:
-        if len(payload) < _JOIN_BELOW:
-            line.send(head + payload)
-        else:
-            line.send(head)
-            line.send(payload)
+        _send(line, head, payload)
         server = here.server
         beside = None if server is None else server.beside
         since = monotonic() if beside else 0.0
@@ -364,7 +360,7 @@ class Owner:
                 reply = self._own_reply(line, frames)
                 if reply is not None:
                     return reply
-            elif not beside:
+            else:
                 self.lines.check(line)
 
     def _serve(self, line: Line, frame: Frame) -> None:
@@ -380,8 +376,7 @@ class Owner:
             what, answer = self._here.answer(self.route, frame)
         if line.pipe.closed:  # the object forked this process
             raise self.lines.hung_up()
-        line.send(header(what, len(answer), ident))
-        line.send(answer)
+        _send(line, header(what, len(answer), ident), answer)
 
     def _own_reply(self, line: Line, frames: list[Frame]) -> tuple[int, bytes | memoryview] | None:
         """Return the latest call's reply, if it is among these frames; drop all earlier ones."""
@@ -400,6 +395,14 @@ class Owner:
             elif of > ident:
                 raise ProtocolError(f"a reply came to call {of}, which was never made")
         return None
+
+
+def _send(line: Line, head: bytes, payload: bytes | memoryview) -> None:
+    if len(payload) < _JOIN_BELOW:
+        line.send(b"".join((head, payload)))
+    else:
+        line.send(head)
+        line.send(payload)
 
 
 def context_of(served: Served | None, deadline: float | None) -> bytes:

@@ -8,6 +8,7 @@ when its process is dead.
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator
 from functools import partial
 from itertools import count
@@ -170,6 +171,7 @@ class Client:
         channels: those of its threads.
         sections: those that it entered, maybe in the name of another's activity.
         holds: locks that it has, each with a `give_back_of`.
+        wanted: upcalls that wait until a thread of it waits.
         lender: what this process holds of objects of the client's own, if there are any.
         held: the numbers of the objects that it holds, by the idents by which it does.
         left: the latest numbers of enterings that it left, of which none was met.
@@ -189,6 +191,7 @@ class Client:
         "life",
         "sections",
         "token",
+        "wanted",
     )
 
     def __init__(self, token: bytes, life: Descriptor | None = None) -> None:
@@ -197,6 +200,7 @@ class Client:
         self.channels: set[Any] = set()
         self.sections: set[Section] = set()
         self.holds: dict[Any, None] = {}
+        self.wanted: deque[Any] = deque()
         self.lender: Any = None
         self.held: dict[int, set[int]] = {}
         self.left: dict[int, None] = {}

@@ -292,7 +292,7 @@ def _note_lender(owner: Owner) -> None:
     """Let a process that has no door be told, with the next reply, what it is to take back."""
     guest = guests.get(owner.route.process)
     if guest is not None:
-        guest.client.lender = owner.held
+        guest.note_lender(owner.held)
 
 
 def open_stream(route: PlainRoute, number: int, ident: int) -> Any:

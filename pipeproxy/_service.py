@@ -74,12 +74,13 @@ class Service:
         self.waited = self.ran = 0.0
         self._route, self._door, self._objects = route, door, objects
         self.dispatch = Dispatch(objects, tuple(route), self.resume, self.say)
-        self.upcalls = Upcalls(tuple(route), objects, self.say)
+        self.upcalls = Upcalls(tuple(route), objects, self)
         self._said: deque[tuple[Caller, bytes]] = deque()
+        self._sought: deque[Client] = deque()
         self.callers = Callers()
         self._waiter = Waiter(self.callers.poller, 1, route.spin)
         self._warm = False
-        self._rested = monotonic()
+        self._since = monotonic()
         self.in_hand: Caller | None = None
         self._ready: deque[Caller] = deque()
         self._thread = 0
@@ -113,6 +114,7 @@ class Service:
             since: when the call began to wait. At first only those are served whom it may wait for,
                 so that calls seldom end up inside one another; after `_LOOK_EVERY` all are.
         """
+        self._count_running()
         dispatch = self.dispatch
         guest = monotonic() - since < _LOOK_EVERY
         if not guest:
@@ -175,13 +177,15 @@ class Service:
             self._thread, here.server, here.serves = outer
 
     def _take_turn(self, timeout: float | None) -> int:
-        if self._ready or self._said:
+        if self._ready or self._said or self._sought:
             timeout = 0
         elif self.dispatch.blocked and (timeout is None or timeout > _LOOK_EVERY):
             timeout = _LOOK_EVERY
         # Only straight after an answer is the next call likely to be a moment away.
         events = self._waiter.wait(timeout) if self._warm else self._waiter.sleep(timeout)
-        woke = monotonic()
+        now = monotonic()
+        self.waited += now - self._since
+        self._since = now
         answered = 0
         callers = []
         readers = self.callers.readers
@@ -193,7 +197,7 @@ class Service:
                 self.callers.watched[number]()
             elif number in self.callers.writers:
                 callers.append(self.callers.writers[number])
-        if self._said:
+        if self._said or self._sought:
             self._speak()
         for caller in callers:
             answered += self._attend(caller)
@@ -207,10 +211,13 @@ class Service:
         if self._ready or (self.dispatch.later and not self.dispatch.guest):
             self._door.wake()
         self._warm = answered > 0
-        self.waited += woke - self._rested
-        self._rested = monotonic()
-        self.ran += self._rested - woke
+        self._count_running()
         return answered
+
+    def _count_running(self) -> None:
+        now = monotonic()
+        self.ran += now - self._since
+        self._since = now
 
     def resume(self, caller: Caller) -> None:
         """Serve, in this turn or the next, a caller that had to wait; any thread may ask for it."""
@@ -221,6 +228,17 @@ class Service:
     def say(self, caller: Caller, data: bytes) -> None:
         """Send frames to a client; any thread may."""
         self._said.append((caller, data))
+        self._be_heard()
+
+    def seek(self, client: Client) -> None:
+        """Send what is wanted of a client, if a thread of it waits now; any thread may ask for it.
+
+        Else it is sent on the channel of the first that calls.
+        """
+        self._sought.append(client)
+        self._be_heard()
+
+    def _be_heard(self) -> None:
         if self._thread == get_ident():
             self._speak()
             self._warm = True  # an answer is likely to be a moment away
@@ -241,6 +259,23 @@ class Service:
                 caller.ended = True
                 self._ready.append(caller)
                 raise
+        while self._sought:
+            channels: list[Caller] = list(self._sought[0].channels)
+            for caller in channels:
+                self._hand_up(caller)
+                self._balance(caller)
+            self._sought.popleft()
+
+    def _hand_up(self, caller: Caller) -> None:
+        """Send on this channel what is wanted of its process, if its thread waits."""
+        try:
+            with _descriptors.lock:  # see `_workers`
+                while caller.is_waited_for() and (asked := self.upcalls.next_wanted(caller)):
+                    caller.send(asked.frames())
+        except BaseException:
+            caller.ended = True
+            self._ready.append(caller)
+            raise
 
     def _attend(self, caller: Caller) -> int:
         """Move what can be moved on one channel, both ways, and serve what has arrived."""
@@ -257,6 +292,7 @@ class Service:
         if caller.ended:
             self._drop(caller)
         elif caller.unsent or caller.writing or caller.parked or caller.paused:
+            caller.serving = False  # as it is, if nothing was interrupted
             self._balance(caller)
         self.in_hand = None
         return answered
@@ -312,6 +348,8 @@ class Service:
         if caller.asked:
             frames = [frame for frame in frames if not _answers(caller, frame)]
         caller.frames += frames
+        if caller.client.wanted:
+            self._hand_up(caller)
         return True
 
     def _serve(self, caller: Caller) -> int:
@@ -386,7 +424,7 @@ class Service:
         if client.life is None and knock.life is not None:
             client.life = knock.life
             self._watch_over(knock.token, client)
-        guests[knock.token] = self.upcalls.way_to_any(client)
+        self.upcalls.welcome(client)
         return client
 
     def _watch_over(self, token: bytes, client: Client) -> None:
@@ -419,7 +457,7 @@ class Service:
             for section in list(client.sections):
                 section.bereave(client)
             self._objects.forget(token)
-            guests.pop(token, None)
+            self.upcalls.bid_farewell(client)
             self.dispatch.workers.bury(client)
         except BaseException:
             self._watch_over(token, client)  # to do the rest with the next turn
@@ -469,6 +507,7 @@ class Service:
         self.closed = True
         self.callers.close()
         for client in list(self._objects.clients.values()):
+            self.upcalls.bid_farewell(client)
             if client.life is not None:
                 client.life.close()
 

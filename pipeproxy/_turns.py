@@ -42,7 +42,7 @@ class Turns:
         self.closing = False
         self.wake = wake
         self._service = service
-        service.upcalls.wait = self.wait
+        service.upcalls.wait, service.upcalls.wake = self.wait, self.let_go
         self._right: Any = threading.RLock()
         self._serving = False  # in earnest, not as a guest
         self._wished = 0.0  # when somebody wanted to serve in a guest's place
@@ -99,6 +99,11 @@ class Turns:
             attempt(self._right, partial(self._be_guest, seconds)) is TAKEN
         ):
             event.wait(seconds)
+
+    def let_go(self) -> None:
+        """Let whoever serves look at what this thread, as a guest, put off."""
+        if not self._is_mine():
+            self.wake()
 
     def _serve(self, serve: Callable[[Callable[[], None]], T]) -> T:
         self._serving = True

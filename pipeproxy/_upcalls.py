@@ -2,43 +2,86 @@
 
 A method that was passed a function of its caller's calls it while the caller waits for the method:
 the call goes down the same channel and runs in the thread that waits there. One that was kept is
-called when its process waits for any answer.
+called when a thread of its process waits for any answer; until then it is wanted, and goes down the
+channel of the first that calls, ahead of its reply.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator
 from math import inf
 from time import monotonic
-from typing import Final
+from typing import Any, Final, Protocol
 
 from . import _deadline
 from ._callers import Caller
-from ._calls import context_of
+from ._calls import context_of, guests
 from ._held import idents
 from ._objects import Client, Objects
 from ._outgoing import Outgoing
 from ._references import PlainRoute
 from ._sections import here
 from ._wire import LENT, UPCALL, header, pack_context
-from .errors import CallLost, ClientDied
-from .transports.pipe import wait_for
+from .errors import CallLost, ClientDied, OwnerDied
 
-#: Seconds between two looks at what need not be noticed at once.
-_LOOK_EVERY: Final = 0.05
-#: Seconds that a process takes, at most, to be seen dead after its pipes were closed.
+#: Seconds that a process takes, at most, to be seen dead after its pipes were closed; and between
+#: two looks.
 _DYING: Final = 0.2
+_LOOK_EVERY: Final = 0.01
 
 
-class Answer:
-    """What an upcall waits for; `reply` is its kind and payload once it is there."""
+class Voice(Protocol):
+    """How an upcall is sent, from whichever thread."""
 
-    __slots__ = ("event", "reply")
+    def say(self, caller: Caller, data: bytes) -> None:
+        """Send frames to a client."""
 
-    def __init__(self) -> None:
+    def seek(self, client: Client) -> None:
+        """Send what is wanted of a client, if a thread of it waits now."""
+
+
+class Asked:
+    """An upcall that is under way, or wanted.
+
+    Args:
+        ident: its own.
+        say: returns the frames of it.
+
+    Attributes:
+        reply: its kind and payload, once it is there; `event` is set then.
+    """
+
+    __slots__ = ("_ident", "_say", "_taken", "event", "reply")
+
+    def __init__(self, ident: int, say: Callable[[], bytes]) -> None:
+        self._ident = ident
+        self._say = say
+        self._taken: list[Caller] = []
         self.event = threading.Event()
         self.reply: tuple[int, bytes | memoryview] | None = None
+
+    @property
+    def caller(self) -> Caller | None:
+        """The channel that it is sent on; None while it is wanted."""
+        return self._taken[0] if self._taken else None
+
+    def take(self, caller: Caller) -> bool:
+        """Choose a channel for it; return whether it is this one: another may have been first."""
+        self._taken.append(caller)  # threads may do so at once, as they serve different listeners
+        return self._taken[0] is caller
+
+    def frames(self) -> bytes:
+        """Return what is to be sent on that channel."""
+        caller = self._taken[0]
+        caller.asked[self._ident] = self
+        return self._say()
+
+    def forget(self) -> None:
+        """Wait for the answer no more."""
+        for caller in self._taken[:1]:
+            caller.asked.pop(self._ident, None)
 
 
 class Upcalls:
@@ -47,97 +90,100 @@ class Upcalls:
     Args:
         route: the listener's.
         objects: what it answers for.
-        say: ``say(caller, data)`` sends frames, from whichever thread.
+        voice: sends them.
 
     Attributes:
-        say: as given.
+        voice: as given.
         wait: ``wait(event, seconds, since)`` waits, and serves meanwhile if nobody else does; set
             by whoever knows who serves.
+        wake: lets whoever serves look at what was put off meanwhile; likewise.
     """
 
     wait: Callable[[threading.Event, float | None, float], None]
+    wake: Callable[[], None]
 
-    def __init__(
-        self, route: PlainRoute, objects: Objects, say: Callable[[Caller, bytes], object]
-    ) -> None:
+    def __init__(self, route: PlainRoute, objects: Objects, voice: Voice) -> None:
         self._route = route
         self._objects = objects
-        self.say = say
+        self.voice = voice
 
     def way_to(self, caller: Caller) -> Way:
         """Return the way up to who waits on this channel."""
-        return Way(self, caller.client, caller)
+        return Way(self, caller)
 
-    def way_to_any(self, client: Client) -> Way:
-        """Return the way up to whatever thread of a process waits."""
-        return Way(self, client, None)
+    def welcome(self, client: Client) -> None:
+        """Let objects of a client be called, through any listener that it is a client of."""
+        guest = guests.setdefault(client.token, Guest())
+        client.wanted = guest.wanted
+        guest.ways[self] = client
+        if guest.lender is not None:
+            client.lender = guest.lender
+
+    def next_wanted(self, caller: Caller) -> Asked | None:
+        """Return one that is wanted of a process, to be sent on this channel; None if none is."""
+        wanted: deque[Asked] = caller.client.wanted
+        for asked in list(wanted):
+            is_taken = asked.take(caller)
+            _discard(wanted, asked)
+            if is_taken:
+                return asked
+        return None
+
+    def bid_farewell(self, client: Client) -> None:
+        """Call objects of a client no more through this listener."""
+        guest = guests.get(client.token)
+        if guest is not None and guest.ways.get(self) is client:
+            guest.dead |= client.dead
+            guest.ways.pop(self, None)
+            if not guest.ways:
+                guests.pop(client.token, None)
 
     def outgoing(self, client: Client) -> Outgoing:
         """Return what is asked how the parts of an argument travel to a client."""
         return Outgoing(self._route, self._objects, client, next(idents) | LENT)
 
-    def ask(  # noqa: PLR0913, PLR0917 - the fields of a frame, where it goes and until when
-        self,
-        caller: Caller,
-        context: bytes,
-        ident: int,
-        target: tuple[bytes, int, int],
-        payload: bytes | memoryview,
-        deadline: float | None,
-        before: bytes,
-    ) -> tuple[int, bytes | memoryview]:
-        """Call an object on a channel and return the answer; see `pipeproxy._sections.Up`."""
-        listener, number, member = target
-        body = b"".join((listener, context, payload))
-        answer = caller.asked[ident] = Answer()
+    def ask(self, caller: Caller, asked: Asked, deadline: float | None) -> Any:
+        """Send an upcall on a channel and return the answer; see `pipeproxy._sections.Up`."""
         since = monotonic()
         try:
-            self.say(caller, before + header(UPCALL, len(body), ident, number, member) + body)
-            while answer.reply is None:
+            asked.take(caller)
+            self.voice.say(caller, asked.frames())
+            while asked.reply is None:
                 left = _deadline.left(deadline)
                 if left == 0:
                     raise _deadline.passed()
                 if caller.ended or caller.pipe.closed:
-                    raise lost(caller.client)
-                self.wait(answer.event, left, since)
-            return answer.reply
+                    raise self.lost(caller.client, since)
+                self.wait(asked.event, left, since)
+            return asked.reply
         finally:
-            caller.asked.pop(ident, None)
+            asked.forget()
+            self.wake()
 
-    def find_waiting(self, client: Client, deadline: float | None) -> Caller:
-        """Wait until a thread of a process waits for an answer, and return its channel."""
-        since, never = monotonic(), threading.Event()
-        while True:
-            if client.dead:
-                raise lost(client)
-            channels: list[Caller] = list(client.channels)
-            for caller in channels:
-                if caller.is_waited_for() and not caller.ended:
-                    return caller
-            left = _deadline.left(deadline)
-            if left == 0:
-                raise _deadline.passed()
-            self.wait(never, _LOOK_EVERY if left is None else min(left, _LOOK_EVERY), since)
+    def lost(self, client: Client, since: float) -> Exception:
+        """Return the error of an upcall on a channel that has ended."""
+        until, never = monotonic() + _DYING, threading.Event()
+        while not client.dead and monotonic() < until:
+            self.wait(never, _LOOK_EVERY, since)
+        return _lost(dead=client.dead)
 
 
 class Way:
-    """The way to a process that waits, as `pipeproxy._sections.Up`."""
+    """The way up to who waits on a channel, as `pipeproxy._sections.Up`."""
 
-    __slots__ = ("_caller", "_upcalls", "client")
+    __slots__ = ("_caller", "_upcalls")
 
-    def __init__(self, upcalls: Upcalls, client: Client, caller: Caller | None) -> None:
+    def __init__(self, upcalls: Upcalls, caller: Caller) -> None:
         self._upcalls = upcalls
-        self.client = client
         self._caller = caller
 
     def outgoing(self) -> Outgoing:
         """Return what is asked how the parts of an argument travel there."""
-        return self._upcalls.outgoing(self.client)
+        return self._upcalls.outgoing(self._caller.client)
 
     def tell(self, frames: bytes) -> None:
         """Send frames that need no answer."""
-        if self._caller is not None:
-            self._upcalls.say(self._caller, frames)
+        self._upcalls.voice.say(self._caller, frames)
 
     def ask(
         self,
@@ -146,31 +192,127 @@ class Way:
         payload: bytes | memoryview,
         deadline: float | None,
         before: bytes = b"",
-    ) -> tuple[int, bytes | memoryview]:
+    ) -> Any:
         """Call an object there, or further up."""
-        caller = self._caller
-        left = _deadline.left(deadline)
-        if caller is not None:  # the chain that comes from there goes on there
+
+        def say() -> bytes:  # the chain that comes from there goes on there
+            left = _deadline.left(deadline)
             context = pack_context(inf if left is None else left, 0, ())
-        else:
-            caller = self._upcalls.find_waiting(self.client, deadline)
-            context = chained(deadline)
-        return self._upcalls.ask(caller, context, ident, target, payload, deadline, before)
+            return before + _upcall(ident, target, context, payload)
+
+        return self._upcalls.ask(self._caller, Asked(ident, say), deadline)
 
 
-def chained(deadline: float | None) -> bytes:
-    """Return the context of a call to a process that the chain of this thread did not come from."""
-    served = here.served
-    if served is not None:
-        return context_of(served, deadline)
-    left = _deadline.left(deadline)
-    own = here.own
-    return pack_context(inf if left is None else left, own.thread, (own.process,))
+class Guest:
+    """A process that is a client of listeners of this one, and the way to any thread of it.
+
+    Attributes:
+        ways: the listeners' upcalls, each with what it knows of the process.
+        wanted: upcalls that wait until a thread of it waits.
+        lender: what this process holds of objects of its own, if there are any.
+        dead: it is.
+    """
+
+    __slots__ = ("dead", "lender", "wanted", "ways")
+
+    def __init__(self) -> None:
+        self.ways: dict[Upcalls, Client] = {}
+        self.wanted: deque[Asked] = deque()
+        self.lender: Any = None
+        self.dead = False
+
+    def note_lender(self, held: Any) -> None:
+        """Let it be told, with the next reply, what it is to take back."""
+        self.lender = held
+        for client in list(self.ways.values()):
+            client.lender = held
+
+    def outgoing(self) -> Outgoing:
+        """Return what is asked how the parts of an argument travel there."""
+        for upcalls, client in list(self.ways.items()):
+            return upcalls.outgoing(client)
+        raise gone()
+
+    def tell(self, frames: bytes) -> None:
+        """Tell it nothing: what it may have to know goes up the chain that it waits for."""
+
+    def ask(
+        self,
+        ident: int,
+        target: tuple[bytes, int, int],
+        payload: bytes | memoryview,
+        deadline: float | None,
+        before: bytes = b"",
+    ) -> Any:
+        """Call an object there, as soon as a thread of it waits for any answer."""
+        served, own = here.served, here.own
+
+        def say() -> bytes:
+            left = _deadline.left(deadline)
+            if served is not None:  # a chain that did not come from there
+                context = context_of(served, deadline)
+            else:
+                context = pack_context(inf if left is None else left, own.thread, (own.process,))
+            return before + _upcall(ident, target, context, payload)
+
+        say()  # what is wrong with it is to be raised here, and not in the thread that sends it
+        asked = Asked(ident, say)
+        try:
+            self.wanted.append(asked)
+            for upcalls, client in list(self.ways.items()):
+                upcalls.voice.seek(client)
+            self._wait_for(asked, deadline)
+            return asked.reply
+        finally:
+            asked.forget()
+            _discard(self.wanted, asked)
+            for upcalls in list(self.ways):
+                upcalls.wake()
+
+    def _wait_for(self, asked: Asked, deadline: float | None) -> None:
+        since = monotonic()
+        ways = self._take_turns()
+        while asked.reply is None:
+            left = _deadline.left(deadline)
+            if left == 0:
+                raise _deadline.passed()
+            upcalls = next(ways, None)
+            caller = asked.caller
+            if self.dead or upcalls is None:
+                raise _lost(dead=True) if self.dead else gone()
+            if caller is not None and (caller.ended or caller.pipe.closed):
+                raise upcalls.lost(caller.client, since)
+            upcalls.wait(asked.event, left, since)
+
+    def _take_turns(self) -> Iterator[Upcalls]:
+        while self.ways:
+            yield from list(self.ways)
 
 
-def lost(client: Client) -> Exception:
-    """Return the error of an upcall on a channel that has ended."""
-    life = client.life
-    if client.dead or (life is not None and wait_for((life.fileno(), False), timeout=_DYING)):
+def _discard(wanted: deque[Asked], asked: Asked) -> None:
+    try:
+        wanted.remove(asked)
+    except ValueError:
+        pass  # another thread did
+
+
+def _upcall(
+    ident: int, target: tuple[bytes, int, int], context: bytes, payload: bytes | memoryview
+) -> bytes:
+    listener, number, member = target
+    body = b"".join((listener, context, payload))
+    return header(UPCALL, len(body), ident, number, member) + body
+
+
+def gone() -> OwnerDied:
+    """Return the error of a call to a process that can be called only while it waits."""
+    return OwnerDied(
+        "the process that holds the object has no listener, and is no client of this process any "
+        "more: share the object on a Listener of its own"
+    )
+
+
+def _lost(*, dead: bool) -> Exception:
+    if dead:
         return ClientDied("the process that was called back is dead; the call may have run there")
     return CallLost("the process that was called back gave its own call up; this one may have run")
