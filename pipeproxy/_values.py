@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy, deepcopy
 from copyreg import dispatch_table
 from types import FunctionType
 from typing import Any, TypeVar, cast
@@ -46,11 +47,9 @@ def _get_carrier() -> type[Any]:
                 return _reduced(self.__wrapped__, protocol)
 
             def __copy__(self) -> Any:
-                return by_value(self.__wrapped__.__copy__())
+                return by_value(copy(self.__wrapped__))
 
             def __deepcopy__(self, memo: Any) -> Any:
-                from copy import deepcopy
-
                 return by_value(deepcopy(self.__wrapped__, memo))
 
         _carriers = (Copied,)
