@@ -80,9 +80,9 @@ class Link:
     def lead_to(self, owner: Owner) -> Link:
         """Reach the object through its owner, which is another process."""
         self.call = partial(owner.call, self.number, self.plain)
-        self.enter = partial(owner.enter, self.number)
-        self.leave = partial(owner.leave, self.number)
-        self.withdraw = partial(owner.withdraw, self.number)
+        self.enter = partial(owner.inside.enter, self.number)
+        self.leave = partial(owner.inside.leave, self.number)
+        self.withdraw = partial(owner.inside.withdraw, self.number)
         self.keep = partial(owner.held.keep, self.number)
         return self
 
@@ -258,7 +258,7 @@ def pass_on(edges: list[Edge] | None) -> None:
     if served is not None and served.up is not None:
         served.up.tell(header(WAITING, len(payload)) + payload)
     for owner in list(_owners.values()):
-        owner.tell_waits(payload)
+        owner.inside.tell_waits(payload)
 
 
 def arrive(route: PlainRoute, number: int, plain: Plain, ident: int = 0) -> Any:

@@ -17,7 +17,8 @@ from typing import Any, Final, Protocol
 
 from . import _deadline
 from ._callers import Caller
-from ._calls import context_of, guests
+from ._calls import guests
+from ._context import context_of
 from ._held import idents
 from ._objects import Client, Objects
 from ._outgoing import Outgoing
