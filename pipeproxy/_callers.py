@@ -46,6 +46,7 @@ class Caller(Channel):
         activity: that of the thread it belongs to.
         client: the process of that.
         asked: upcalls that the thread was not seen to answer, by ident.
+        returned: proxies of objects of the client's that went home with the latest reply.
         relays: sections were entered on it in the name of other activities.
         frames: what has arrived and was not served yet.
         writing: it did not take all that was said to it, so the owner waits until it takes more.
@@ -70,6 +71,7 @@ class Caller(Channel):
         "parked",
         "paused",
         "relays",
+        "returned",
         "serving",
         "upcalls",
         "wait",
@@ -84,6 +86,7 @@ class Caller(Channel):
         self.upcalls = upcalls
         self.asked: dict[int, Any] = {}
         self.relays = False
+        self.returned: list[Any] = []
         self.frames: deque[Frame] = deque()
         self.writing = False
         self.paused = False

@@ -8,10 +8,10 @@ from typing import Any
 
 from ._faces import face_of, travels_alive
 from ._members import name_of
-from ._objects import EVERY_MEMBER, Client, Objects, Shared
-from ._proxy import Proxy, link_of
+from ._objects import EVERY_MEMBER, Client, Face, Objects, Shared
+from ._proxy import Proxy, link_of, members_of
 from ._references import PlainRoute, arrive, homes, open_stream
-from ._sections import Section
+from ._sections import Section, here
 from ._streams import FACE, Source
 from ._values import copied
 from .codecs import pickle as codec
@@ -110,13 +110,24 @@ class Outgoing:
         return arrive, (self._route, shared.number, shared.members.plain, self._ident)
 
     def _pass_on(self, proxy: Any) -> Any:
-        """Return what stands for the object of a proxy that a method returned."""
+        """Return what stands for the object of a proxy."""
         link = link_of(proxy)
         home = homes.get(link.route.listener)
         if home is not None and (not link.route.address or link.route[0] == self._route[0]):
             return self._lend(home.shared_of(link.number))
-        link.keep()  # nobody here will know how long it is on its way
+        if link.route.process == self._client.token:
+            self._return(proxy)
+        elif not link.route.address:  # only from here can it be called: calls of it go through here
+            return self._lend(self._objects.of(proxy) or Shared(proxy, Face(members_of(proxy))))
+        else:
+            link.keep()  # nobody here will know how long it is on its way
         return arrive, link.reference
+
+    def _return(self, proxy: Any) -> None:
+        """Hold what goes home with a reply until its client is seen to have got that."""
+        caller = here.server and here.server.in_hand
+        if caller is not None:
+            caller.returned.append(proxy)
 
     def _stream(self, items: Any) -> Any:
         """Return what stands for an iterator, which stays here and is an object of its own."""

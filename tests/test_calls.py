@@ -1,461 +1,109 @@
-"""A call gets its own answer or an error, whatever came between: timeouts, signals, threads."""
+"""What a client's call takes with it, and what becomes of that where the call fails."""
 
 from __future__ import annotations
 
-import gc
-import itertools
-import multiprocessing
 import os
-import signal
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from multiprocessing.connection import Connection
-from multiprocessing.context import BaseContext
-from time import monotonic
+from collections.abc import Callable, Iterator
+from multiprocessing import get_context
 from typing import Any
 
 import pytest
 
-from pipeproxy import CallTimeout, Host, share, spawn, spawning, timeout
-
-from .children import Child, poll_until, run
-from .support import PATIENCE, in_fork, interrupt, open_descriptors
-
-pytestmark = pytest.mark.usefixtures("descriptors_kept")
-
-MIB = 1 << 20
+from pipeproxy import CodecError, OwnerDied, by_ref, proxied, spawn, spawning
+from pipeproxy._door import Route
+from pipeproxy._lent import lending
+from pipeproxy._proxy import link_of
+from pipeproxy._references import owner_at, rebuild
 
 
-class Slow:
-    """Answers when the test says so."""
+@proxied
+class Own:
+    """An object of the client's."""
 
-    def __init__(self, go: Connection) -> None:
-        self._go = go
-        self._seen: list[Any] = []
+    def __init__(self, value: int) -> None:
+        self.value = value
 
-    def echo(self, value: Any) -> Any:
-        return value
-
-    def hold(self, size: int = 0) -> bytes:
-        """Return so many bytes, once the test has sent something."""
-        self._go.recv_bytes()
-        return bytes(size)
-
-    def put(self, data: bytes) -> int:
-        self._seen.append(len(data))
-        return len(data)
-
-    def note(self, token: int, data: bytes = b"") -> int:
-        self._seen.append(token)
-        return token
-
-    def seen(self) -> list[Any]:
-        return self._seen
-
-    def signal(self, pid: int, number: int) -> str:
-        """Send a signal to the caller, in the middle of its call."""
-        os.kill(pid, number)
-        return "outer"
-
-    def descriptors(self) -> int:
-        return len(open_descriptors())
+    def get(self) -> int:
+        return self.value
 
 
-class Scene:
-    """The object in a process of its own; this process is the client."""
+class Friend:
+    def __init__(self) -> None:
+        self.kept: list[Any] = []
 
-    def __init__(self, proxy: Any, host: Host, go: Connection) -> None:
-        self.proxy = proxy
-        self.host = host
-        self._go = go
-        self._tokens = itertools.count(1)
+    def use(self, *own: Any, each: Callable[[Any], Any] = lambda own: own.get()) -> list[Any]:
+        return [each(one) for one in own]
 
-    def release(self, calls: int = 1) -> None:
-        for _ in range(calls):
-            self._go.send_bytes(b"go")
+    def keep(self, own: Any) -> None:
+        self.kept.append(own)
 
-    def check(self) -> None:
-        """The next calls get their own answers."""
-        for _ in range(3):
-            token = next(self._tokens)
-            assert self.proxy.echo(token) == token
+    def give_back(self) -> list[Any]:
+        kept, self.kept = self.kept, []
+        return kept
 
-    @contextmanager
-    def stopped(self) -> Iterator[None]:
-        """The owner takes nothing meanwhile."""
-        pid = self.host.process.pid
-        assert pid is not None
-        os.kill(pid, signal.SIGSTOP)
-        try:
-            yield
-        finally:
-            os.kill(pid, signal.SIGCONT)
+    def forget(self) -> None:
+        self.kept.clear()
 
 
-@contextmanager
-def scene_of(context: Any) -> Iterator[Scene]:
-    here, there = context.Pipe()
-    with spawning(context):
-        proxy, host = spawn(Slow, there)
-    there.close()
+@pytest.fixture(scope="module")
+def friend() -> Iterator[Any]:
+    with spawning(get_context("fork")):
+        friend, host = spawn(Friend)
     with host:
-        scene = Scene(proxy, host, here)
-        yield scene
-        del scene.proxy, scene.host, proxy
-    here.close()
-    del host
+        yield friend
 
 
-@pytest.fixture
-def scene() -> Iterator[Scene]:
-    with scene_of(multiprocessing.get_context("fork")) as scene:
-        yield scene
+def lent() -> int:
+    home = lending()
+    home.tidy()
+    return len(home._objects)
 
 
-# Timeouts ----------------------------------------------------------------------------------------
-
-
-def test_after_a_timeout_the_next_call_gets_its_own_answer(context: BaseContext) -> None:
-    with scene_of(context) as scene:
-        scene.check()
-        for _ in range(3):
-            with pytest.raises(CallTimeout, match="it may still be running"), timeout(0.02):
-                scene.proxy.hold()
-            scene.release()
-            scene.check()
-
-
-@pytest.mark.parametrize("size", [100_000, 5 * MIB])
-def test_a_large_late_reply_is_not_taken_for_another(scene: Scene, size: int) -> None:
+def all_taken_back(friend: Any) -> bool:
+    """Whether nothing is lent once the owner has let go; what that is comes with a reply."""
     for _ in range(3):
-        with pytest.raises(CallTimeout), timeout(0.02):
-            scene.proxy.hold(size)
-        scene.release()
-        scene.check()
-    scene.release()
-    assert len(scene.proxy.hold(size)) == size
+        friend.forget()
+    return lent() == 0
 
 
-def test_several_late_replies_are_dropped_in_a_row(scene: Scene) -> None:
-    scene.check()
-    gc.collect()  # what an earlier test left is not counted
-    before = len(open_descriptors())
-    with scene.stopped():
-        for token in range(20):
-            with pytest.raises(CallTimeout), timeout(0.002):
-                scene.proxy.note(token)
-    scene.check()
-    # Each was written whole, so each ran, once.
-    assert scene.proxy.seen() == list(range(20))
-    assert len(open_descriptors()) == before
+def test_ones_own_objects_are_called_where_they_are(friend: Any) -> None:
+    assert friend.use(Own(3), Own(4)) == [3, 4]
 
 
-def test_a_half_written_call_never_runs(scene: Scene) -> None:
-    scene.check()
-    gc.collect()  # what an earlier test left is not counted
-    before = len(open_descriptors())
-    for _ in range(3):
-        with scene.stopped(), pytest.raises(CallTimeout), timeout(0.02):
-            scene.proxy.put(bytes(5 * MIB))
-        scene.check()
-    assert scene.proxy.seen() == []
-    assert scene.proxy.put(bytes(5 * MIB)) == 5 * MIB
-    assert len(open_descriptors()) == before
+def test_a_function_by_reference_runs_here_in_this_thread(friend: Any) -> None:
+    seen = []
 
+    def look(own: Any) -> Any:
+        seen.append((threading.get_ident(), os.getpid()))
+        return own.get() + 1  # the very object: it is at home here
 
-def test_a_timeout_in_the_middle_of_a_large_reply(scene: Scene) -> None:
-    """The owner stops when a part of the reply is on its way."""
-    size = 24 * MIB
-    timeouts = 0
-    for seconds in (0.001, 0.002, 0.004, 0.008):
-        scene.release()
-        try:
-            with timeout(seconds):
-                assert len(scene.proxy.hold(size)) == size
-        except CallTimeout:
-            timeouts += 1
-        scene.check()
-    assert timeouts > 0
+    assert friend.use(Own(3), each=by_ref(look)) == [4]
+    assert seen == [(threading.get_ident(), os.getpid())]
 
 
-def test_a_timeout_covers_all_calls_of_its_block(scene: Scene) -> None:
-    with timeout(0.02):
-        scene.check()
-        with pytest.raises(CallTimeout):
-            scene.proxy.hold()
-        with pytest.raises(CallTimeout):
-            scene.proxy.echo(1)
-    scene.release()
-    scene.check()
+def test_what_was_kept_comes_back_as_the_object_itself(friend: Any) -> None:
+    own = Own(5)
+    friend.keep(own)
+    assert lent() == 1
+    assert friend.give_back()[0] is own
+    assert all_taken_back(friend)
 
 
-def test_of_nested_timeouts_the_earliest_counts(scene: Scene) -> None:
-    began = monotonic()
-    with timeout(0.02), timeout(1000), pytest.raises(CallTimeout):
-        scene.proxy.hold()
-    with timeout(1000):
-        with timeout(0.02), pytest.raises(CallTimeout):
-            scene.proxy.hold()
-        scene.release(2)
-        scene.check()
-    assert monotonic() - began < PATIENCE
+def test_what_is_not_kept_is_not_lent_any_more_when_the_call_has_ended(friend: Any) -> None:
+    friend.use(Own(1), Own(2))
+    assert all_taken_back(friend)
 
 
-def test_a_timeout_is_of_one_thread(scene: Scene) -> None:
-    entered, done = threading.Event(), threading.Event()
+def test_nothing_is_lent_by_a_call_that_cannot_be_sent(friend: Any) -> None:
+    with pytest.raises(CodecError, match=r"argument 'own' .*cannot pickle|number 2"):
+        friend.use(Own(1), threading.Lock())
+    assert lent() == 0
 
-    def hurry() -> None:
-        with timeout(0.001):
-            entered.set()
-            done.wait(PATIENCE)
 
-    thread = threading.Thread(target=hurry)
-    thread.start()
-    entered.wait(PATIENCE)
-    scene.check()
-    done.set()
-    thread.join()
-
-
-def test_a_long_timeout_waits_for_no_more_than_the_answer(scene: Scene) -> None:
-    with timeout(1_000_000):
-        scene.check()
-        assert scene.proxy.put(bytes(MIB)) == MIB
-
-
-class AtHome:
-    def echo(self, value: int) -> int:
-        return value
-
-
-def test_at_home_a_call_is_an_ordinary_call() -> None:
-    proxy, listener = share(AtHome())
-    with listener, timeout(1e-9):
-        assert proxy.echo(5) == 5
-
-
-def give_up(proxy: Any) -> str:
-    try:
-        with timeout(0.02):
-            proxy.echo(1)
-    except CallTimeout as error:
-        return str(error)
-    return "answered"
-
-
-def test_a_timeout_holds_while_nobody_serves(context: BaseContext) -> None:
-    proxy, listener = share(AtHome())
-    with listener, Child(context, give_up, proxy) as child:
-        assert "was not answered within its timeout" in child.result()
-        child.do(many, proxy, 7, 3)
-        assert child.result(listener) is True
-
-
-# Signals -----------------------------------------------------------------------------------------
-
-
-def interrupted_client(proxy: Any) -> tuple[int, int, list[int]]:
-    """Call while a signal handler raises; return how often it did, and the tokens tried."""
-    tokens = itertools.count(1)
-    sizes = itertools.cycle([0, 10, 1000, 100_000, 300_000])
-    given: list[int] = []
-    before = 0
-
-    def call() -> None:
-        token = next(tokens)
-        given.append(token)
-        assert proxy.note(token, bytes(next(sizes))) == token
-
-    call()
-    gc.collect()
-    before = len(open_descriptors())
-    raised = 0
-    while raised < 200:
-        raised += interrupt(call, prepare=call, rounds=25, longest=400e-6)
-    call()
-    gc.collect()
-    return raised, len(open_descriptors()) - before, given
-
-
-def test_after_an_interrupt_at_any_moment_calls_get_their_own_answers(
-    context: BaseContext,
-) -> None:
-    with scene_of(context) as scene, Child("fork", interrupted_client, scene.proxy) as child:
-        raised, leaked, given = child.result()
-        assert raised >= 200
-        assert leaked <= 0
-        seen = scene.proxy.seen()
-        assert len(seen) == len(set(seen))  # at most once
-        assert set(seen) <= set(given)
-        assert seen == sorted(seen)
-
-
-def interrupted_first_calls(proxy: Any) -> int:
-    """The same where every call is the first one of its thread's channel, or nearly."""
-    from pipeproxy._proxy import link_of
-
-    lines = link_of(proxy).call.func.__self__.lines
-    raised = 0
-
-    def call() -> None:
-        lines._mine.line = None
-        assert proxy.echo(5) == 5
-
-    gc.collect()  # what an earlier test left is not counted
-    before = len(open_descriptors())
-    while raised < 200:
-        raised += interrupt(call, rounds=25, longest=600e-6)
-    assert proxy.echo(6) == 6
-    gc.collect()
-    return len(open_descriptors()) - before
-
-
-def test_an_interrupt_while_a_channel_is_opened_leaves_nothing(scene: Scene) -> None:
-    scene.check()
-    before = scene.proxy.descriptors()
-    with Child("fork", interrupted_first_calls, scene.proxy) as child:
-        assert child.result() <= 4
-    del child
-    poll_until(lambda: scene.proxy.descriptors() <= before)
-
-
-def test_a_call_inside_a_signal_handler_during_a_call(scene: Scene) -> None:
-    inner: list[Any] = []
-
-    def handle(number: int, frame: object) -> None:
-        inner.append(scene.proxy.echo("inner"))
-
-    scene.check()
-    old = signal.signal(signal.SIGUSR1, handle)
-    try:
-        gc.collect()  # what an earlier test left is not counted
-        before = len(open_descriptors())
-        for _ in range(10):
-            assert scene.proxy.signal(os.getpid(), signal.SIGUSR1) == "outer"
-            scene.check()
-    finally:
-        signal.signal(signal.SIGUSR1, old)
-    assert inner == ["inner"] * 10
-    assert len(open_descriptors()) <= before
-
-
-def test_a_call_inside_a_handler_of_another_such_call(scene: Scene) -> None:
-    depth = 0
-
-    def handle(number: int, frame: object) -> None:
-        nonlocal depth
-        depth += 1
-        if depth < 5:
-            assert scene.proxy.signal(os.getpid(), signal.SIGUSR1) == "outer"
-        assert scene.proxy.echo(depth) is not None
-
-    old = signal.signal(signal.SIGUSR1, handle)
-    try:
-        assert scene.proxy.signal(os.getpid(), signal.SIGUSR1) == "outer"
-    finally:
-        signal.signal(signal.SIGUSR1, old)
-    assert depth == 5
-    scene.check()
-
-
-def test_a_signal_handler_that_returns_interrupts_nothing(scene: Scene) -> None:
-    def client() -> None:
-        hits: list[int] = []
-        signal.signal(signal.SIGALRM, lambda *_: hits.append(1))
-        signal.setitimer(signal.ITIMER_REAL, 0.001, 0.001)
-        while len(hits) < 100:
-            scene.check()
-            assert scene.proxy.put(bytes(MIB)) == MIB
-        signal.setitimer(signal.ITIMER_REAL, 0)
-
-    in_fork(client)
-
-
-# Threads -----------------------------------------------------------------------------------------
-
-
-def test_each_thread_has_a_channel_of_its_own_that_ends_with_it(scene: Scene) -> None:
-    scene.check()
-    before, owners = len(open_descriptors()), scene.proxy.descriptors()
-    counts: list[int] = []
-    called, go_on = threading.Barrier(9), threading.Event()
-
-    def work(number: int) -> None:
-        assert scene.proxy.echo(number) == number
-        called.wait(PATIENCE)
-        go_on.wait(PATIENCE)
-
-    threads = [threading.Thread(target=work, args=(n,)) for n in range(8)]
-    for thread in threads:
-        thread.start()
-    called.wait(PATIENCE)
-    counts = [len(open_descriptors()) - before, scene.proxy.descriptors() - owners]
-    go_on.set()
-    for thread in threads:
-        thread.join()
-    del thread
-    threads.clear()
-    assert counts == [16, 16]  # a pipe each way, on both sides
-    assert len(open_descriptors()) == before
-    poll_until(lambda: scene.proxy.descriptors() == owners)
-
-
-def test_a_slow_call_of_one_thread_stops_no_other_in_its_own_process(scene: Scene) -> None:
-    other, done = [], threading.Event()
-
-    def slow() -> None:
-        scene.proxy.hold()
-        done.set()
-
-    thread = threading.Thread(target=slow)
-    thread.start()
-    with timeout(0.02):
-        try:
-            other.append(scene.proxy.echo(1))
-        except CallTimeout:
-            other.append("waits")  # calls of one object run one at a time
-    scene.release()
-    assert done.wait(PATIENCE)
-    thread.join()
-    assert other in ([1], ["waits"])
-    scene.check()
-
-
-def test_a_channel_of_the_parent_is_not_used_by_its_forked_child(scene: Scene) -> None:
-    def child() -> None:
-        for _ in range(50):
-            scene.check()
-
-    scene.check()
-    with Child("fork", many, scene.proxy, "other", 200) as other:
-        in_fork(child)
-        for _ in range(50):
-            scene.check()
-        assert other.result()
-
-
-def many(proxy: Any, token: Any, times: int) -> bool:
-    tokens = [(token, number) for number in range(times)]
-    return [proxy.echo(each) for each in tokens] == tokens
-
-
-def test_replies_of_a_crowd_of_threads_are_not_mixed_up(context: BaseContext) -> None:
-    proxy, listener = share(AtHome())
-    with listener:
-        assert run(context, listener, crowd, proxy) == [True] * 12
-
-
-def crowd(proxy: Any) -> list[bool]:
-    fine: list[bool] = []
-
-    def work(number: int) -> None:
-        tokens = range(number * 1000, number * 1000 + 30)
-        fine.append([proxy.echo(token) for token in tokens] == list(tokens))
-
-    threads = [threading.Thread(target=work, args=(n,)) for n in range(12)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(PATIENCE)
-    return fine
+def test_a_process_without_a_door_that_is_no_client_cannot_be_called() -> None:
+    route = Route(b"its home's name!", b"another process!", 12345, b"", b"", 0.0)
+    proxy = rebuild(tuple(route), 1, link_of(by_ref(Own(1))).plain)
+    assert not owner_at(route).route.address
+    with pytest.raises(OwnerDied, match="12345.*no listener.*share the object on a Listener"):
+        proxy.get()
