@@ -109,9 +109,9 @@ class Caller(Channel):
 
         It may say that it stopped waiting, and answer upcalls.
         """
-        if self.serving:
-            return self.ended or not self.asked or len(self.frames) > _MOST_BEHIND
-        return self.frames[0][0] != ENTER or len(self.frames) > _MOST_BEHIND
+        if self.ended or len(self.frames) > _MOST_BEHIND:
+            return True
+        return not self.asked and (self.serving or self.frames[0][0] != ENTER)
 
     def given_back(self) -> bytes:
         """Return the frames that tell its process which of its objects are needed no more."""

@@ -172,7 +172,8 @@ class Dispatch:
         section, activity = shared.section, served.activity
         apart = frame[3] in shared.elsewhere
         if self.guest and not apart and not activity.sections and activity not in here.lower:
-            self.later.append(caller)
+            if caller not in self.later:  # else it was asked to answer upcalls, and did
+                self.later.append(caller)
             return None
         where = name_of(shared.members.plain, frame[3])
         runs = section.runs_here()

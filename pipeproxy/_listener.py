@@ -17,7 +17,6 @@ from ._door import Door, Route
 from ._home import Home
 from ._objects import Objects
 from ._references import owner_at
-from ._sections import here
 from ._service import Service
 from ._turns import Turns
 from ._until import Goal, Until
@@ -235,7 +234,6 @@ class Listener(Generic[T]):
     def forked(self) -> None:
         """In a forked child: what was at home is now reached through the inherited lobby."""
         self._service.forked()
-        here.reset()
         if self._home.closed:
             return
         self._home.move_out(owner_at(self._route, self._door.lobby, self._life))

@@ -8,12 +8,14 @@ when its process is dead.
 from __future__ import annotations
 
 import threading
+import weakref
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator
 from functools import partial
 from itertools import count
 from typing import TYPE_CHECKING, Any, Final
 
+from . import _life
 from ._descriptors import Descriptor
 from ._members import DELETE, FIRST_METHOD, GET, SET, Members
 from ._sections import Activity, Section
@@ -236,6 +238,7 @@ class Objects:
         #: What holds each object: clients with an ident, proxies of this process, `FOR_GOOD`.
         self._holders: dict[int, set[object]] = {}
         self._right = threading.RLock()
+        _everywhere.all.add(self)
 
     def client(self, token: bytes) -> Client:
         """Return what is known of a process that holds objects, or will."""
@@ -271,6 +274,8 @@ class Objects:
             How it is shared: as `shared` says, or as it was before. An object has one section.
         """
         with self._right:
+            if self.of(shared.target) is None:
+                self._join(shared)
             shared = self.of(shared.target) or shared
             # In this order, and forgotten in the other: whatever an interrupt leaves half done is
             # found by its holders, and forgotten with the rest.
@@ -278,6 +283,13 @@ class Objects:
             self._by_number[shared.number] = shared
             self._by_identity[id(shared.target)] = shared
             return shared
+
+    def _join(self, shared: Shared) -> None:
+        """Give an object the section that it has already, if it is shared somewhere else too."""
+        for others in list(_everywhere.all):
+            known = None if others is self else others.of(shared.target)
+            if known is not None:
+                shared.section, shared.actor = known.section, known.actor
 
     def lend(self, shared: Shared, client: Client, ident: int) -> Shared:
         """Let a client hold an object, by the ident of the call whose reply it travels with."""
@@ -344,3 +356,18 @@ class Objects:
             for ident, numbers in list(client.held.items()):
                 self._release(client, ident, list(numbers))
             self.clients.pop(token, None)
+
+
+class _Everywhere:
+    """Those of this process: an object may be shared on several listeners, and lent as well."""
+
+    def __init__(self) -> None:
+        self.all: weakref.WeakSet[Objects] = weakref.WeakSet()
+        _life.at_fork(self)
+
+    def forked(self) -> None:
+        """In a forked child: the parent's threads may be in the sections that it knows."""
+        self.all = weakref.WeakSet()
+
+
+_everywhere = _Everywhere()

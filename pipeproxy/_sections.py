@@ -358,7 +358,7 @@ class Here(threading.local):
         self.lower: list[Activity] = []
         self.waits: list[Section] = []
 
-    def reset(self) -> None:
+    def forked(self) -> None:
         """In a forked child: what the thread served is its parent's."""
         self.__init__()  # type: ignore[misc]
         self.serves = self.server = self.tries = None
@@ -384,6 +384,7 @@ class Here(threading.local):
 
 
 here = Here()
+_life.at_fork(here)
 
 
 class MustWait(BaseException):
