@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final, cast
+from typing import Any, Final, NoReturn, cast
 
 from . import _deadline, _life
 from ._context import context_of
 from ._descriptors import Descriptor
 from ._door import Route
-from ._exchange import Exchange, Reply, Surroundings
+from ._exchange import Exchange, Surroundings
 from ._held import Holdings, idents
 from ._inside import Inside
-from ._lines import Line, Lines
+from ._lines import Lines
 from ._members import Plain, name_of, parameters_of
-from ._sections import Up, here
+from ._sections import Served, Up, here
 from ._wire import CALL, CALL_WITHIN, RESULT, UP, UP_RESULT
 from .codecs import pickle as codec
 from .errors import CodecError, ListenerClosed, OwnerDied
@@ -82,31 +82,51 @@ class Owner:
         """
         if self.inside:
             self.inside.leave_forgotten()
-        up = self._way_up()
-        outgoing = None
-        payload = codec.encode_atoms(args, kwargs)
-        if payload is None:
-            outgoing = self._around.outgoing(self.route) if up is None else up.outgoing()
-            payload = self._encode(plain, member, args, kwargs, outgoing)
-        deadline = _deadline.current()
-        line, ident = self._exchange.line(deadline) if up is None else (None, next(idents) | UP)
-        kind = 0
-        try:
+        served = here.served
+        if served is not None or not self.route.address:
+            up = self._way_up(served)
             if up is not None:
-                kind, answer = self._ask_up(up, ident, number, member, payload, deadline)
-            else:
-                assert line is not None
-                kind, answer = self._call(line, number, member, payload, deadline)
+                return self._call_up(up, number, plain, member, args, kwargs)
+        payload, lent = codec.encode_atoms(args, kwargs), None
+        if payload is None:
+            lent = self._around.outgoing(self.route)
+            payload = self._encode(plain, member, args, kwargs, lent)
+        kind, deadline = CALL, _deadline.current()
+        if served is not None or deadline is not None:
+            kind, payload = CALL_WITHIN, context_of(served, deadline) + payload
+        line, ident = self._exchange.line(deadline)
+        answer = None
+        try:
+            kind, answer = self._exchange.ask(line, kind, number, member, payload, deadline)
             value = self._read(kind, answer, plain, member, args)
         except BaseException as error:
-            self._abandon(ident, error, outgoing if line is None or line.unsent else None, kind)
+            self._abandon(ident, error, lent if line.unsent else None, came=answer is not None)
             raise
-        if kind in _RESULTS:
-            return value
+        return value if kind == RESULT else _raise(value)
+
+    def _call_up(  # noqa: PLR0913, PLR0917 - as `call`, and by which way
+        self,
+        up: Up,
+        number: int,
+        plain: Plain,
+        member: int,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any] | None,
+    ) -> Any:
+        """As `call`, on a channel on which the owner waits for an answer of this process."""
+        lent = up.outgoing()
+        payload = self._encode(plain, member, args, kwargs, lent)
+        news, told = self.held.news_for(self.route.listener)
+        target = self.route.listener, number, member
+        ident, answer = next(idents) | UP, None
         try:
-            raise value
-        finally:
-            del value  # else the frame in its own traceback would keep it alive
+            kind, answer = up.ask(ident, target, payload, _deadline.current(), told)
+            value = self._read(kind, answer, plain, member, args)
+        except BaseException as error:
+            self._abandon(ident, error, lent, came=answer is not None)
+            raise
+        self.held.told(news)
+        return value if kind == UP_RESULT else _raise(value)
 
     def _encode(
         self,
@@ -140,18 +160,21 @@ class Owner:
         except CodecError:
             return codec.decode(answer, f"the result of {name_of(plain, member, args)}")
 
-    def _abandon(self, ident: int, error: BaseException, outgoing: Any, kind: int) -> None:
+    def _abandon(self, ident: int, error: BaseException, lent: Any, *, came: bool) -> None:
         """Want nothing of what comes with the reply, and lend nothing, as a call has failed."""
         if not isinstance(error, (OwnerDied, ListenerClosed)):  # else there is nobody to tell
-            self.held.abandon(ident, came=kind != 0)
-        if outgoing is not None:
-            outgoing.take_back()
+            self.held.abandon(ident, came=came)
+        if lent is not None:
+            lent.take_back()
         if isinstance(error, OwnerDied):
             self._around.lost(self.route)
 
-    def _way_up(self) -> Up | None:
-        """Return how to reach the owner without a line of its own."""
-        served = here.served
+    def _way_up(self, served: Served | None) -> Up | None:
+        """Return how to reach the owner without a line of its own.
+
+        Args:
+            served: what this thread serves.
+        """
         if served is not None and self.route.process in served.path and served.up is not None:
             return served.up
         if self.route.address:
@@ -164,26 +187,9 @@ class Owner:
             )
         return cast(Up, guest)
 
-    def _ask_up(  # noqa: PLR0913, PLR0917 - the fields of a frame, where it goes and until when
-        self,
-        up: Up,
-        ident: int,
-        number: int,
-        member: int,
-        payload: bytes,
-        deadline: float | None,
-    ) -> Reply:
-        news, told = self.held.news_for(self.route.listener)
-        target = self.route.listener, number, member
-        reply = up.ask(ident, target, payload, deadline, told)
-        self.held.told(news)
-        return reply
 
-    def _call(
-        self, line: Line, number: int, member: int, payload: bytes, deadline: float | None
-    ) -> Reply:
-        chain = here.served
-        if chain is None and deadline is None:
-            return self._exchange.ask(line, CALL, number, member, payload, deadline)
-        payload = context_of(chain, deadline) + payload
-        return self._exchange.ask(line, CALL_WITHIN, number, member, payload, deadline)
+def _raise(error: BaseException) -> NoReturn:
+    try:
+        raise error
+    finally:
+        del error  # else the frame in its own traceback would keep it alive
