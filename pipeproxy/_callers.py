@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import select
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, Final, NamedTuple
 
 from . import _descriptors
@@ -31,12 +31,13 @@ _MOST_BEHIND: Final = 8
 
 
 class Errand(NamedTuple):
-    """A call that runs in a worker."""
+    """A call that runs in a worker, or as a task if there is something to await."""
 
     shared: Shared
     frame: Frame
     served: Served
     deadline: float | None
+    awaitable: Awaitable[Any] | None = None
 
 
 class Caller(Channel):
@@ -53,8 +54,8 @@ class Caller(Channel):
         paused: it takes too little, or is parked, so nothing is read from it.
         parked: the first of its frames has to wait, and so do all that come after.
         entry: the place, and its section, in whose line the first of its frames waits.
-        serving: a call of it runs, further down the stack of the thread that polls or in a worker.
-        errand: that call, if it is a worker's.
+        serving: a call of it runs, further down the stack of the thread that polls or aside.
+        errand: that call, if it is a worker's or a task's.
         worker: what runs its calls that may wait.
         wait: what the first of its frames waits for, if it does.
         ended: its other end is closed; what it wrote is served, and the replies go nowhere.

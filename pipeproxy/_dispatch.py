@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from functools import partial
+from inspect import isawaitable
 from math import inf
 from time import monotonic
 from typing import Any, Final
@@ -22,6 +23,7 @@ from ._members import name_of
 from ._objects import Client, Objects, Shared
 from ._outgoing import Outgoing
 from ._references import PlainRoute
+from ._residence import Residence
 from ._sections import (
     Activity,
     Entering,
@@ -33,6 +35,7 @@ from ._sections import (
     here,
     stuck,
 )
+from ._tasks import Tasks
 from ._wire import (
     CALL_WITHIN,
     CLAIM,
@@ -68,6 +71,7 @@ class Dispatch:
     Args:
         objects: what is called.
         route: what references say of the listener.
+        residence: knows which thread serves.
         resume: called with a caller whose first frame need not wait any more.
         say: sends frames to a caller.
 
@@ -80,12 +84,14 @@ class Dispatch:
         lined: callers whose first frame waits for a section.
         blocked: sections that somebody waits for.
         workers: they run the calls that may wait.
+        tasks: those of async methods.
     """
 
     def __init__(
         self,
         objects: Objects,
         route: PlainRoute,
+        residence: Residence,
         resume: Callable[[Caller], object],
         say: Callable[[Caller, bytes], object],
     ) -> None:
@@ -98,6 +104,8 @@ class Dispatch:
         self._say = say
         self.blocked: set[Section] = set()
         self.workers = Workers(self.answer, self._failure, resume)
+        self.tasks = Tasks(self._reply, self.workers.finish)
+        self._residence = residence
         self._objects = objects
         self._route = route
         self._resume = resume
@@ -171,7 +179,8 @@ class Dispatch:
     ) -> Reply | None:
         section, activity = shared.section, served.activity
         apart = frame[3] in shared.elsewhere
-        if self.guest and not apart and not activity.sections and activity not in here.lower:
+        waited_for = activity.sections or activity in here.lower
+        if self.guest and not apart and not (waited_for and self._may_run(shared)):
             if caller not in self.later:  # else it was asked to answer upcalls, and did
                 self.later.append(caller)
             return None
@@ -193,7 +202,11 @@ class Dispatch:
             caller.frames.popleft()
             return self._failure(error, where, caller.client, frame[1])
         caller.frames.popleft()
-        call = partial(self.answer, caller.client, shared, frame)
+        call: Callable[[], Reply | None]
+        if shared.face.is_async:
+            call = partial(self._begin, caller, Errand(shared, frame, served, deadline))
+        else:
+            call = partial(self.answer, caller.client, shared, frame)
         outer = here.serves
         try:
             here.serves = served
@@ -222,6 +235,48 @@ class Dispatch:
             caller.errand = errand
         section.settle()
         return reply
+
+    def _may_run(self, shared: Shared) -> bool:
+        """Whether this thread may run calls of an object, as a guest."""
+        face = shared.face
+        return self._residence.is_here() or not (face.resides or face.is_async)
+
+    def _begin(self, caller: Caller, errand: Errand) -> Reply | None:
+        """Run a call; if it returns what has to be awaited, make that the caller's errand."""
+        shared, (_, _, _, member, payload) = errand.shared, errand.frame
+
+        def run() -> Any:
+            args, kwargs = _arguments(shared, member, payload)
+            value = shared.call(member, args, kwargs)
+            if isawaitable(value):
+                self.tasks.check(value, name_of(shared.members.plain, member, args))
+                caller.errand = errand._replace(awaitable=value)
+                return None
+            return value
+
+        reply = self._reply(caller, errand, run)
+        return reply if caller.errand is None else None
+
+    def _reply(self, caller: Caller, errand: Errand, run: Callable[[], Any]) -> Reply:
+        """Return the reply for what a function returns or raises as the result of a call."""
+        client, shared = caller.client, errand.shared
+        _, ident, _, member, _ = errand.frame
+        try:
+            answer = Outgoing(self._route, self._objects, client, ident).encode(
+                run(), shared, member, ()
+            )
+            self._check_size(answer, shared, errand.frame, client)
+            return RESULT, answer
+        except BaseException as error:
+            return self._failure(error, name_of(shared.members.plain, member), client, ident)
+
+    def start(self, caller: Caller) -> None:
+        """Let a caller's errand run."""
+        assert caller.errand is not None
+        if caller.errand.awaitable is None:
+            self.workers.start(caller)
+        else:
+            self.tasks.start(caller)
 
     def _try(self, caller: Caller, errand: Errand) -> Reply | None:
         shared, frame = errand.shared, errand.frame
@@ -409,16 +464,28 @@ class Dispatch:
                 outgoing = Outgoing(self._route, self._objects, client, ident)
                 answer = outgoing.encode(value, shared, member, args)
             if len(answer) > LIMIT:
-                raise CodecError(
-                    f"the result of {name_of(shared.members.plain, member, args)} has "
-                    f"{len(answer)} bytes, and at most {LIMIT} can travel"
-                )
+                self._check_size(answer, shared, frame, client, args)
             return RESULT, answer
         except MustWait:
             raise
         except BaseException as error:  # of the method, or of what it returned
             where = name_of(shared.members.plain, member, args)
             return self._failure(error, where, client, ident)
+
+    def _check_size(
+        self,
+        answer: bytes,
+        shared: Shared,
+        frame: Frame,
+        client: Client,
+        args: tuple[Any, ...] = (),
+    ) -> None:
+        if len(answer) > LIMIT:
+            self._objects.take_back(client, frame[1])
+            raise CodecError(
+                f"the result of {name_of(shared.members.plain, frame[3], args)} has "
+                f"{len(answer)} bytes, and at most {LIMIT} can travel"
+            )
 
     def _failure(self, error: BaseException, where: str, client: Client, ident: int) -> Reply:
         self.errors += 1

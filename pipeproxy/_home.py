@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import count
 from time import monotonic
@@ -27,6 +27,7 @@ from ._objects import Objects, Shared
 from ._outgoing import Outgoing
 from ._proxy import Proxy, link_of, make_proxy
 from ._references import Link, homes, pass_on
+from ._residence import Residence
 from ._sections import Block, Entering, Entry, Section, here, stuck
 from ._values import itself
 from ._wire import CLAIM, LENT, UP_FAILURE, UP_RESULT, Frame
@@ -55,13 +56,18 @@ class Home:
         route: what their references say of the listener.
         objects: where they are kept.
         turns: who serves the listener.
+        residence: runs calls of objects that are bound to the thread which serves; None where
+            nobody does.
 
     Attributes:
         closed: the listener answers no more, here neither.
     """
 
-    def __init__(self, route: Route, objects: Objects, turns: Waits) -> None:
+    def __init__(
+        self, route: Route, objects: Objects, turns: Waits, residence: Residence | None = None
+    ) -> None:
         self.closed = False
+        self._residence = residence
         self._turns = turns
         self._route = route
         self._objects = objects
@@ -198,18 +204,31 @@ class Home:
     def _run_call(
         self, shared: Shared, member: int, args: tuple[Any, ...], kwargs: dict[str, Any] | None
     ) -> Any:
-        run = self._run_freely if member in shared.elsewhere else self._run
-        return run(shared, member, partial(shared.call, member, args, kwargs))
+        call = partial(shared.call, member, args, kwargs)
+        if member in shared.elsewhere:
+            return self._run_freely(shared, member, call)
+        if not shared.face.resides:
+            return self._run(shared, member, call)
+        value = self._run_resident(shared, member, call)
+        if hasattr(type(value), "__next__") and self._objects.of(value) is None:
+            return _Steps(partial(self._run_resident, shared, member), value)
+        return value
+
+    def _run_resident(self, shared: Shared, member: int, call: Callable[[], Any]) -> Any:
+        """Run a call of an object that is bound to the thread which serves, in that."""
+        residence, section = self._residence, shared.section
+        if residence is None or residence.is_here():
+            return self._run(shared, member, call)
+        run = partial(residence.run, partial(section.run, call), self.check_open)
+        if self._is_in(section):
+            return run()
+        return self._run_in_turn(shared, member, run)
 
     def _run_freely(self, shared: Shared, member: int, call: Callable[[], Any]) -> Any:
         """Run a call that may wait, and keeps nobody out, when nobody else is in the section."""
         section = shared.section
         if (section.holder is not None or section.line) and not self._is_in(section):
-            stay = _Stay()
-            number = next(_stays)
-            where = name_of(shared.members.plain, member)
-            self._wait_for(section, {(None, number): weakref.ref(stay)}, where)
-            section.leave(None, number)
+            self._run_in_turn(shared, member, _nothing)
         return call()
 
     def _run(self, shared: Shared, member: int, call: Callable[[], Any]) -> Any:
@@ -229,14 +248,18 @@ class Home:
                     section.settle()
         if self._is_in(section):
             return section.run(call)
+        return self._run_in_turn(shared, member, partial(section.run, call))
+
+    def _run_in_turn(self, shared: Shared, member: int, call: Callable[[], Any]) -> Any:
+        """Enter the section of an object when its turn has come, call something and leave."""
         stay = _Stay()
         number = next(_stays)
         where = name_of(shared.members.plain, member)
-        self._wait_for(section, {(None, number): weakref.ref(stay)}, where)
+        self._wait_for(shared.section, {(None, number): weakref.ref(stay)}, where)
         try:
-            return section.run(call)
+            return call()
         finally:
-            section.leave(None, number)
+            shared.section.leave(None, number)
 
     def _is_in(self, section: Section) -> bool:
         """Whether this thread is in the section, by `locked` or as it runs a call of the object.
@@ -373,6 +396,19 @@ class Home:
 
 #: Numbers for calls that had to wait, as if they had entered; none is that of an entering.
 _stays = count(-(2**64))
+
+
+class _Steps:
+    """An iterator whose items are made by calls of another thread."""
+
+    def __init__(self, run: Callable[[Callable[[], Any]], Any], items: Iterator[Any]) -> None:
+        self._run, self._items = run, items
+
+    def __iter__(self) -> Iterator[Any]:
+        return self
+
+    def __next__(self) -> Any:
+        return self._run(partial(next, self._items))
 
 
 class _Stay:

@@ -17,6 +17,7 @@ from ._door import Door, Route
 from ._home import Home
 from ._objects import Objects
 from ._references import owner_at
+from ._residence import Residence
 from ._service import Service
 from ._turns import Turns
 from ._until import Goal, Until
@@ -59,9 +60,10 @@ class Listener(Generic[T]):
         process = _life.token()
         self._route = Route(identity, process, os.getpid(), self._door.address, secret, spin)
         self._objects = Objects()
-        self._service = Service(self._route, self._door, self._objects)
+        residence = Residence(self._door.wake)
+        self._service = Service(self._route, self._door, self._objects, residence)
         self._turns = Turns(self._service, self._door.wake)
-        self._home = Home(self._route, self._objects, self._turns)
+        self._home = Home(self._route, self._objects, self._turns, residence)
         _life.at_fork(self)
         from multiprocessing.util import Finalize  # here, as only owners pay for it
 
@@ -176,6 +178,21 @@ class Listener(Generic[T]):
         self._turns.check_free()
         return Background(self)
 
+    async def serve_async(self) -> None:
+        """Answer calls in the running event loop, beside all else that it does, until it is closed.
+
+        Async methods of classes that say ``dispatch="asyncio"`` run as tasks of the loop. To cancel
+        it ends those, with `CallLost` for their callers, and leaves the listener as it is.
+
+        Raises:
+            ListenerClosed: this listener was closed before.
+            RuntimeError: it is served by another thread, or by an event loop already.
+        """
+        self._home.check_open()
+        from ._tasks import serve
+
+        await serve(self._turns, self._service, self._home)
+
     def fileno(self) -> int:
         """Return a descriptor that is readable when `poll` has something to do.
 
@@ -251,6 +268,8 @@ class Background:
     def _run(self) -> None:
         goal = Until(lambda: self._stopping)
         goal.patience = None  # `stop` wakes the thread itself
+        residence = self._listener._service.residence
+        resident = residence.thread
         try:
             self._listener._turns.take(partial(self._listener._serve, goal))
         except (ListenerClosed, RuntimeError):
@@ -258,6 +277,8 @@ class Background:
         except BaseException:
             self._listener._close(0)  # nobody serves any more: who waits must not wait for ever
             raise
+        finally:
+            residence.thread = resident  # what is bound to the thread that serves is not to this
 
     def stop(self) -> None:
         """End the thread, once the call in its hand is finished; a second time does nothing."""

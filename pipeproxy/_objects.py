@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 HOOK: Final = "__pipeproxy_abandoned__"
 #: The numbers of all members that there may be.
 EVERY_MEMBER: Final = range(1 << 16)
+#: No number of any member; but something, so that a call is not run in the shortest way.
+NO_MEMBER: Final = frozenset({-1})
 #: What holds an object that was shared by name.
 FOR_GOOD: Final = "for good"
 #: So much of what a client said is remembered; what it overtook comes in the same turn, mostly.
@@ -47,6 +49,8 @@ class Face:
         iterating: the members whose results are iterators, which are taken from in chunks.
         elsewhere: the members whose calls may wait, and so are not run by the thread that serves.
         hurries: that one may try them, as the stand tells when they would wait.
+        is_async: methods may return what the event loop that serves has to await.
+        resides: only the thread that serves may run calls, also those that are made at home.
     """
 
     __slots__ = (
@@ -54,9 +58,11 @@ class Face:
         "conduct",
         "elsewhere",
         "hurries",
+        "is_async",
         "iterating",
         "live",
         "members",
+        "resides",
         "stand",
     )
 
@@ -76,6 +82,10 @@ class Face:
         self.elsewhere: Collection[int] = self._numbers(conduct.blocking) if conduct else ()
         if conduct and conduct.dispatch == "threads":
             self.elsewhere = EVERY_MEMBER
+        self.is_async = conduct is not None and conduct.dispatch == "asyncio"
+        self.resides = conduct is not None and conduct.home == "queue"
+        if self.is_async and not self.elsewhere:
+            self.elsewhere = NO_MEMBER
 
     def _numbers(self, names: Iterable[str]) -> frozenset[int]:
         numbers = self.members.numbers

@@ -23,6 +23,7 @@ from ._calls import guests
 from ._dispatch import Dispatch
 from ._door import Door, Knock, Route, hello
 from ._objects import Client, Objects
+from ._residence import Residence
 from ._sections import activity_of, here
 from ._upcalls import Upcalls
 from ._wire import (
@@ -55,6 +56,7 @@ class Service:
         route: the listener's identity.
         door: where clients knock.
         objects: what is answered for.
+        residence: calls at home that the thread which serves has to run.
 
     Attributes:
         closed: it serves nobody any more.
@@ -69,11 +71,13 @@ class Service:
         route: Route,
         door: Door,
         objects: Objects,
+        residence: Residence,
     ) -> None:
         self.closed = False
         self.waited = self.ran = 0.0
         self._route, self._door, self._objects = route, door, objects
-        self.dispatch = Dispatch(objects, tuple(route), self.resume, self.say)
+        self.residence = residence
+        self.dispatch = Dispatch(objects, tuple(route), residence, self.resume, self.say)
         self.upcalls = Upcalls(tuple(route), objects, self)
         self._said: deque[tuple[Caller, bytes]] = deque()
         self._sought: deque[Client] = deque()
@@ -326,6 +330,8 @@ class Service:
         self.callers.drop(caller)
         if caller.worker is not None:
             self.dispatch.workers.left(caller)
+        if caller.errand is not None:
+            self.dispatch.tasks.left(caller)
 
     def _balance(self, caller: Caller) -> None:
         if caller.pipe.closed:
@@ -400,7 +406,7 @@ class Service:
         if caller.errand is None:
             caller.parked = True
             return 0
-        self.dispatch.workers.start(caller)
+        self.dispatch.start(caller)
         return 1
 
     # -- channels ---------------------------------------------------------------------------------
@@ -412,6 +418,8 @@ class Service:
                 self._let_in(knock)
             except OSError:
                 pass  # it sent what nobody can wait for; all it sent closes itself
+        if self.residence.calls and self.residence.is_here():
+            self.residence.serve()
 
     def _let_in(self, knock: Knock) -> None:
         client = self._introduce(knock)
@@ -503,6 +511,7 @@ class Service:
         guests.clear()
         self._close_copies()
         self.dispatch.workers.forked()
+        self.dispatch.tasks.forked()
         self._door.close_copies()
 
     def _close_copies(self) -> None:

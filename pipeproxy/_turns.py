@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable
 from contextvars import Context
 from functools import partial
+from threading import get_ident
 from time import monotonic
 from typing import Any, Final, TypeVar, cast
 
@@ -46,6 +47,9 @@ class Turns:
         self._right: Any = threading.RLock()
         self._serving = False  # in earnest, not as a guest
         self._wished = 0.0  # when somebody wanted to serve in a guest's place
+        self._loop: Any = None  # an event loop that serves
+        self._loop_thread = 0
+        self._left = threading.Event()  # when it does no more
 
     def check_free(self) -> None:
         """Pass if this thread may serve now, or in a moment.
@@ -55,7 +59,8 @@ class Turns:
         """
         if self._is_mine():
             raise RuntimeError("a method that this listener serves cannot serve it: return first")
-        if self._serving and attempt(self._right, _nothing) is TAKEN:
+        elsewhere = self._loop is not None and not self._is_in_loop()
+        if elsewhere or (self._serving and attempt(self._right, _nothing) is TAKEN):
             raise RuntimeError("another thread serves this listener; one at a time can")
 
     def take(
@@ -74,10 +79,10 @@ class Turns:
         """
         self.check_free()
         while (done := attempt(self._right, partial(self._serve, serve))) is TAKEN:
+            self._wished = monotonic()  # also for who comes again and never waits
+            self.wake()
             if deadline is not None and monotonic() > deadline:
                 return None
-            self._wished = monotonic()
-            self.wake()
             wait_for(timeout=_PAUSE)
             self.check_free()
         return done
@@ -95,8 +100,9 @@ class Turns:
         # The calls that are served are none of this thread's business: not in its context.
         if self._is_mine():
             Context().run(self._service.nested_turn, seconds, since)
-        elif monotonic() - self._wished < _GIVE_WAY or (
-            attempt(self._right, partial(self._be_guest, seconds)) is TAKEN
+        elif self._is_looped() or (
+            monotonic() - self._wished < _GIVE_WAY
+            or attempt(self._right, partial(self._be_guest, seconds)) is TAKEN
         ):
             event.wait(seconds)
 
@@ -107,13 +113,13 @@ class Turns:
 
     def _serve(self, serve: Callable[[Callable[[], None]], T]) -> T:
         self._serving = True
+        self._service.residence.thread = get_ident()
         try:
             with Deferred(self.wake, self._is_mine) as interrupt:
                 return serve(interrupt.check)
         finally:
             self._serving = False
-            if self.closing:
-                self._service.close()
+            self._close_if_due()
 
     def _be_guest(self, seconds: float) -> None:
         try:
@@ -121,8 +127,41 @@ class Turns:
                 with Deferred(self.wake, self._is_mine):
                     Context().run(self._service.guest_turn, seconds)
         finally:
-            if self.closing:
-                self._service.close()
+            self._close_if_due()
+
+    def _close_if_due(self) -> None:
+        if self.closing and self._loop is None:  # else the loop must forget its descriptor first
+            self._service.close()
+
+    # -- an event loop ----------------------------------------------------------------------------
+
+    def enter_loop(self, loop: Any) -> None:
+        """Let this thread's event loop serve, and no other thread, until `leave_loop`.
+
+        Raises:
+            RuntimeError: it is served already.
+        """
+        self.check_free()
+        if self._loop is not None:
+            raise RuntimeError("an event loop serves this listener already")
+        self._loop, self._loop_thread = loop, get_ident()
+        self._left.clear()
+
+    def leave_loop(self) -> None:
+        """Let others serve again."""
+        self._loop = None
+        if self.closing:
+            attempt(self._right, self._service.close)
+        self._left.set()
+
+    def _is_in_loop(self) -> bool:
+        return self._loop is not None and self._loop_thread == get_ident()
+
+    def _is_looped(self) -> bool:
+        """Whether an event loop in another thread serves."""
+        return self._loop is not None and self._loop.is_running() and not self._is_in_loop()
+
+    # -- ends -------------------------------------------------------------------------------------
 
     def close(self, patience: float) -> None:
         """Close the service: now, or when the thread that serves has finished its call.
@@ -134,6 +173,12 @@ class Turns:
         self.wake()
         if self._is_mine():
             return  # in a call that this thread serves, or a signal handler: its loop closes it
+        if self._loop is not None and self._loop.is_running():
+            if not self._is_in_loop():
+                self._left.wait(None if patience < 0 else patience)
+            return
+        if self._loop is not None and not self._loop.is_closed():  # it was stopped for ever
+            self._loop.remove_reader(self._service.callers.poller.fileno())
         if self._right.acquire(timeout=patience):
             try:
                 self._service.close()

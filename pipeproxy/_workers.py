@@ -153,7 +153,7 @@ class Workers:
             assert caller.errand is not None
             ident = caller.errand.frame[1]
             where = "a thread for this call"
-            self._finish(caller, self._fail(error, where, caller.client, ident))
+            self.finish(caller, self._fail(error, where, caller.client, ident))
 
     def _run(self, worker: Worker, caller: Caller) -> None:
         errand = caller.errand
@@ -163,7 +163,7 @@ class Workers:
         try:
             reply = _deadline.run(errand.deadline, call)
             if not self._forked:
-                self._finish(caller, reply)
+                self.finish(caller, reply)
         except BaseException:
             caller.ended = True  # its client must not wait for ever
             self._resume(caller)
@@ -173,7 +173,8 @@ class Workers:
         if self._forked:
             raise ListenerClosed("a method forked this process; the listener is its parent's")
 
-    def _finish(self, caller: Caller, reply: Reply) -> None:
+    def finish(self, caller: Caller, reply: Reply) -> None:
+        """Send the reply of a caller's errand, and give its channel back."""
         kind, answer = reply
         with _descriptors.lock:
             assert caller.errand is not None

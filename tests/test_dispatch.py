@@ -15,6 +15,7 @@ from pipeproxy._door import Route
 from pipeproxy._faces import face_of
 from pipeproxy._members import FIRST_METHOD, GET, SET
 from pipeproxy._objects import Client, Objects, Shared
+from pipeproxy._residence import Residence
 from pipeproxy._sections import Activity
 from pipeproxy._wire import CALL, FAILURE, RESULT
 from pipeproxy.codecs import pickle as codec
@@ -67,7 +68,10 @@ def shared(objects: Objects) -> Shared:
 @pytest.fixture
 def dispatch(objects: Objects) -> Dispatch:
     route = Route(b"listener", b"process", 1, b"\0nowhere", b"secret", 0.0)
-    return Dispatch(objects, tuple(route), lambda caller: None, lambda caller, frames: None)
+    residence = Residence(lambda: None)
+    return Dispatch(
+        objects, tuple(route), residence, lambda caller: None, lambda caller, frames: None
+    )
 
 
 def run(dispatch: Dispatch, number: int, member: int, payload: bytes) -> Any:

@@ -17,6 +17,7 @@ class Service:
     def __init__(self) -> None:
         self.closed = 0
         self.upcalls = SimpleNamespace()
+        self.residence = SimpleNamespace(thread=0)
 
     def close(self) -> None:
         self.closed += 1
