@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from functools import partial
-from inspect import isawaitable
 from math import inf
 from time import monotonic
 from typing import Any, Final
@@ -19,6 +18,7 @@ from typing import Any, Final
 from . import _deadline
 from ._callers import Caller, Errand
 from ._deadlocks import Wait, waits
+from ._errands import Errands, arguments_of, too_large
 from ._members import name_of
 from ._objects import Client, Objects, Shared
 from ._outgoing import Outgoing
@@ -35,7 +35,6 @@ from ._sections import (
     here,
     stuck,
 )
-from ._tasks import Tasks
 from ._wire import (
     CALL_WITHIN,
     CLAIM,
@@ -54,9 +53,9 @@ from ._wire import (
     unpack_number,
     unpack_pairs,
 )
-from ._workers import Reply, Workers
+from ._workers import Reply
 from .codecs import pickle as codec
-from .errors import CodecError, DeadlockError, Released
+from .errors import DeadlockError, Released
 
 #: Seconds between two looks for circles of those who wait.
 _LOOK_EVERY: Final = 0.05
@@ -83,8 +82,7 @@ class Dispatch:
         below: callers who need what a call further down the stack is in.
         lined: callers whose first frame waits for a section.
         blocked: sections that somebody waits for.
-        workers: they run the calls that may wait.
-        tasks: those of async methods.
+        errands: calls that are run aside.
     """
 
     def __init__(
@@ -103,8 +101,7 @@ class Dispatch:
         self._looked = 0.0
         self._say = say
         self.blocked: set[Section] = set()
-        self.workers = Workers(self.answer, self._failure, resume)
-        self.tasks = Tasks(self._reply, self.workers.finish)
+        self.errands = Errands(objects, route, self.answer, self._failure, resume)
         self._residence = residence
         self._objects = objects
         self._route = route
@@ -204,7 +201,7 @@ class Dispatch:
         caller.frames.popleft()
         call: Callable[[], Reply | None]
         if shared.face.is_async:
-            call = partial(self._begin, caller, Errand(shared, frame, served, deadline))
+            call = partial(self.errands.begin, caller, Errand(shared, frame, served, deadline))
         else:
             call = partial(self.answer, caller.client, shared, frame)
         outer = here.serves
@@ -220,19 +217,14 @@ class Dispatch:
         return reply
 
     def _entrust(self, caller: Caller, errand: Errand, where: str) -> Reply | None:
-        """Make a call the caller's errand; it keeps nobody out of the object.
-
-        What need not wait is done at once, if that is sure to be found out before anything is done.
-        """
+        """Make a call the caller's errand; it keeps nobody out of the object."""
         section, activity = errand.shared.section, errand.served.activity
         if section.holder is not None or section.line:
             if not self._is_in(section, caller, activity, where, {}):
                 return None
             self._got_in(section, caller)
         caller.frames.popleft()
-        reply = self._try(caller, errand) if errand.shared.face.hurries else None
-        if reply is None:
-            caller.errand = errand
+        reply = self.errands.attempt(caller, errand)
         section.settle()
         return reply
 
@@ -240,54 +232,6 @@ class Dispatch:
         """Whether this thread may run calls of an object, as a guest."""
         face = shared.face
         return self._residence.is_here() or not (face.resides or face.is_async)
-
-    def _begin(self, caller: Caller, errand: Errand) -> Reply | None:
-        """Run a call; if it returns what has to be awaited, make that the caller's errand."""
-        shared, (_, _, _, member, payload) = errand.shared, errand.frame
-
-        def run() -> Any:
-            args, kwargs = _arguments(shared, member, payload)
-            value = shared.call(member, args, kwargs)
-            if isawaitable(value):
-                self.tasks.check(value, name_of(shared.members.plain, member, args))
-                caller.errand = errand._replace(awaitable=value)
-                return None
-            return value
-
-        reply = self._reply(caller, errand, run)
-        return reply if caller.errand is None else None
-
-    def _reply(self, caller: Caller, errand: Errand, run: Callable[[], Any]) -> Reply:
-        """Return the reply for what a function returns or raises as the result of a call."""
-        client, shared = caller.client, errand.shared
-        _, ident, _, member, _ = errand.frame
-        try:
-            answer = Outgoing(self._route, self._objects, client, ident).encode(
-                run(), shared, member, ()
-            )
-            self._check_size(answer, shared, errand.frame, client)
-            return RESULT, answer
-        except BaseException as error:
-            return self._failure(error, name_of(shared.members.plain, member), client, ident)
-
-    def start(self, caller: Caller) -> None:
-        """Let a caller's errand run."""
-        assert caller.errand is not None
-        if caller.errand.awaitable is None:
-            self.workers.start(caller)
-        else:
-            self.tasks.start(caller)
-
-    def _try(self, caller: Caller, errand: Errand) -> Reply | None:
-        shared, frame = errand.shared, errand.frame
-        here.tries = shared.actor
-        try:
-            return self.answer(caller.client, shared, frame)
-        except MustWait:
-            shared.counts[frame[3]] -= 1
-            return None
-        finally:
-            here.tries = None
 
     def _rise(self) -> None:
         """Look again at what needed a call further down the stack: one has ended."""
@@ -453,10 +397,10 @@ class Dispatch:
 
     def answer(self, client: Client, shared: Shared, frame: Frame) -> Reply:
         """Run one call, by the right of its section; return the kind and payload of its reply."""
-        _, ident, _, member, payload = frame
+        _, ident, _, member, _ = frame
         args: tuple[Any, ...] = ()
         try:
-            args, kwargs = _arguments(shared, member, payload)
+            args, kwargs = arguments_of(shared, frame)
             value = shared.call(member, args, kwargs)
             if type(value) in codec.ATOMS:
                 answer = codec.encode(value)
@@ -464,7 +408,8 @@ class Dispatch:
                 outgoing = Outgoing(self._route, self._objects, client, ident)
                 answer = outgoing.encode(value, shared, member, args)
             if len(answer) > LIMIT:
-                self._check_size(answer, shared, frame, client, args)
+                self._objects.take_back(client, ident)
+                raise too_large(answer, name_of(shared.members.plain, member, args))
             return RESULT, answer
         except MustWait:
             raise
@@ -472,31 +417,7 @@ class Dispatch:
             where = name_of(shared.members.plain, member, args)
             return self._failure(error, where, client, ident)
 
-    def _check_size(
-        self,
-        answer: bytes,
-        shared: Shared,
-        frame: Frame,
-        client: Client,
-        args: tuple[Any, ...] = (),
-    ) -> None:
-        if len(answer) > LIMIT:
-            self._objects.take_back(client, frame[1])
-            raise CodecError(
-                f"the result of {name_of(shared.members.plain, frame[3], args)} has "
-                f"{len(answer)} bytes, and at most {LIMIT} can travel"
-            )
-
     def _failure(self, error: BaseException, where: str, client: Client, ident: int) -> Reply:
         self.errors += 1
         outgoing = Outgoing(self._route, self._objects, client, ident)
         return FAILURE, outgoing.encode_failure(error, where)
-
-
-def _arguments(
-    shared: Shared, member: int, payload: bytes | memoryview
-) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    try:
-        return codec.decode_call(payload)
-    except CodecError:  # once more, to say of which method they are
-        return codec.decode_call(payload, name_of(shared.members.plain, member))

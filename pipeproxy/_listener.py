@@ -228,7 +228,7 @@ class Listener(Generic[T]):
             self._at_exit.cancel()
             self._turns.close(patience)
             if self._service.closed and patience:
-                self._service.dispatch.workers.join(_AT_EXIT)
+                self._service.dispatch.errands.workers.join(_AT_EXIT)
         # else it is a forked child, in which another thread of the parent's may hold the right
 
     def __del__(self) -> None:

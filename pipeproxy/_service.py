@@ -328,10 +328,7 @@ class Service:
 
     def _drop(self, caller: Caller) -> None:
         self.callers.drop(caller)
-        if caller.worker is not None:
-            self.dispatch.workers.left(caller)
-        if caller.errand is not None:
-            self.dispatch.tasks.left(caller)
+        self.dispatch.errands.left(caller)
 
     def _balance(self, caller: Caller) -> None:
         if caller.pipe.closed:
@@ -406,7 +403,7 @@ class Service:
         if caller.errand is None:
             caller.parked = True
             return 0
-        self.dispatch.start(caller)
+        self.dispatch.errands.start(caller)
         return 1
 
     # -- channels ---------------------------------------------------------------------------------
@@ -468,7 +465,7 @@ class Service:
                 section.bereave(client)
             self._objects.forget(token)
             self.upcalls.bid_farewell(client)
-            self.dispatch.workers.bury(client)
+            self.dispatch.errands.bury(client)
         except BaseException:
             self._watch_over(token, client)  # to do the rest with the next turn
             raise
@@ -492,9 +489,7 @@ class Service:
             for caller in list(self.callers.readers.values()):
                 caller.send(header(FAREWELL, 0))
             self._close_copies()
-        self.dispatch.workers.close()
-        for client in list(self._objects.clients.values()):
-            self.dispatch.workers.bury(client)  # nobody can give back any more what it has
+        self.dispatch.errands.close(list(self._objects.clients.values()))
         self._door.close()
 
     def hang_up(self) -> None:
@@ -510,8 +505,7 @@ class Service:
         """In a forked child: the loop is the parent's. Close the copies, say and change nothing."""
         guests.clear()
         self._close_copies()
-        self.dispatch.workers.forked()
-        self.dispatch.tasks.forked()
+        self.dispatch.errands.forked()
         self._door.close_copies()
 
     def _close_copies(self) -> None:

@@ -89,8 +89,10 @@ class Tasks:
     def left(self, caller: Caller) -> None:
         """Cancel what runs for a channel, which is closed."""
         task = self._tasks.get(caller)
-        if task is not None and self.loop is not None:
+        if task is not None:
             task.cancel()
+        elif caller.errand is not None and iscoroutine(caller.errand.awaitable):
+            caller.errand.awaitable.close()  # it was not begun, by an interrupt
 
     def close(self) -> None:
         """End them all: the loop serves no more."""
@@ -178,7 +180,7 @@ async def serve(turns: Turns, service: Service, home: Home) -> None:
     ended: asyncio.Future[None] = loop.create_future()
     turns.enter_loop(loop)
     number = service.callers.poller.fileno()
-    tasks = service.dispatch.tasks
+    tasks = service.dispatch.errands.tasks
     looks: list[asyncio.TimerHandle] = []
 
     def turn() -> None:

@@ -209,12 +209,10 @@ class Workers:
             worker.end()
 
     def bury(self, client: Client) -> None:
-        """End what works for a client, which is dead, and give back what that had."""
+        """End what works for a client, which is dead."""
         for worker in list(self._all):
             if worker.client is client:
                 self._forget(worker)
-        for held in list(client.holds):
-            held.give_back_of(client)
 
     def close(self) -> None:
         """End them all: what waits here waits no more, what runs is not heard any more."""

@@ -1,0 +1,153 @@
+"""Errands: calls that the thread that serves does not run to their end in its turn.
+
+A worker runs one that may wait, and an event loop what an async method returned. Until it is done
+the channel belongs to the errand: nothing else of it is served, and the reply is sent from there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from inspect import isawaitable
+from typing import Any
+
+from ._callers import Caller, Errand
+from ._members import name_of
+from ._objects import Client, Objects, Shared
+from ._outgoing import Outgoing
+from ._references import PlainRoute
+from ._sections import MustWait, here
+from ._tasks import Tasks
+from ._wire import LIMIT, RESULT, Frame
+from ._workers import Reply, Workers
+from .codecs import pickle as codec
+from .errors import CodecError
+
+
+class Errands:
+    """The errands of one listener.
+
+    Args:
+        objects: what is called.
+        route: what references say of the listener.
+        answer: runs a call of a client and returns the reply.
+        fail: returns the reply for an exception, and where that came from.
+        resume: called with a caller that the thread that serves has to look after again.
+
+    Attributes:
+        tasks: those that an event loop runs.
+        workers: those of the others.
+    """
+
+    def __init__(
+        self,
+        objects: Objects,
+        route: PlainRoute,
+        answer: Callable[[Client, Shared, Frame], Reply],
+        fail: Callable[[BaseException, str, Client, int], Reply],
+        resume: Callable[[Caller], object],
+    ) -> None:
+        self._objects, self._route = objects, route
+        self._answer, self._fail = answer, fail
+        self.workers = Workers(answer, fail, resume)
+        self.tasks = Tasks(self._reply, self.workers.finish)
+
+    def attempt(self, caller: Caller, errand: Errand) -> Reply | None:
+        """Make a call the caller's errand, unless it need not wait: then return its reply.
+
+        It is tried only where it is sure to find out before it has done anything.
+        """
+        shared, frame = errand.shared, errand.frame
+        if shared.face.hurries:
+            here.tries = shared.actor
+            try:
+                return self._answer(caller.client, shared, frame)
+            except MustWait:
+                shared.counts[frame[3]] -= 1
+            finally:
+                here.tries = None
+        caller.errand = errand
+        return None
+
+    def begin(self, caller: Caller, errand: Errand) -> Reply | None:
+        """Run a call and return its reply; what has to be awaited becomes the caller's errand."""
+        shared, member = errand.shared, errand.frame[3]
+
+        def run() -> Any:
+            args, kwargs = arguments_of(shared, errand.frame)
+            value = shared.call(member, args, kwargs)
+            if isawaitable(value):
+                self.tasks.check(value, name_of(shared.members.plain, member, args))
+                caller.errand = errand._replace(awaitable=value)
+                return None
+            return value
+
+        reply = self._reply(caller, errand, run)
+        return reply if caller.errand is None else None
+
+    def _reply(self, caller: Caller, errand: Errand, run: Callable[[], Any]) -> Reply:
+        """Return the reply for what a function returns or raises as the result of a call."""
+        client, shared = caller.client, errand.shared
+        _, ident, _, member, _ = errand.frame
+        try:
+            outgoing = Outgoing(self._route, self._objects, client, ident)
+            answer = outgoing.encode(run(), shared, member, ())
+            if len(answer) > LIMIT:
+                outgoing.take_back()
+                raise too_large(answer, name_of(shared.members.plain, member))
+            return RESULT, answer
+        except BaseException as error:
+            return self._fail(error, name_of(shared.members.plain, member), client, ident)
+
+    def start(self, caller: Caller) -> None:
+        """Let a caller's errand run; from here on the channel is not the turn's."""
+        assert caller.errand is not None
+        if caller.errand.awaitable is None:
+            self.workers.start(caller)
+        else:
+            self.tasks.start(caller)
+
+    # -- ends -------------------------------------------------------------------------------------
+
+    def left(self, caller: Caller) -> None:
+        """Do without a channel, which is closed; more than once, maybe."""
+        if caller.worker is not None:
+            self.workers.left(caller)
+        if caller.errand is not None:
+            self.tasks.left(caller)
+
+    def bury(self, client: Client) -> None:
+        """End what runs for a client, which is dead, and give back what that had."""
+        self.workers.bury(client)
+        for held in list(client.holds):
+            held.give_back_of(client)
+
+    def close(self, clients: Iterable[Client]) -> None:
+        """End all: what waits here waits no more, what runs is not heard any more."""
+        self.workers.close()
+        for client in clients:
+            self.bury(client)  # nobody can give back any more what it has
+
+    def forked(self) -> None:
+        """In a forked child: all are the parent's; but what forked may run here to its end."""
+        self.workers.forked()
+        self.tasks.forked()
+
+
+def arguments_of(shared: Shared, frame: Frame) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Return what a call is to be called with.
+
+    Raises:
+        CodecError: that cannot be rebuilt; the text names the method.
+    """
+    _, _, _, member, payload = frame
+    try:
+        return codec.decode_call(payload)
+    except CodecError:  # once more, to say of which method they are
+        return codec.decode_call(payload, name_of(shared.members.plain, member))
+
+
+def too_large(answer: bytes, where: str) -> CodecError:
+    """Return the error of a result that is larger than any that can travel."""
+    return CodecError(
+        f"the result of {where} has {len(answer)} bytes, and at most {LIMIT} can travel"
+    )
