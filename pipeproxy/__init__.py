@@ -7,6 +7,7 @@ The rooms of this package, from the doors down; each imports only what stands be
 
     doors    __init__, proxy                       what users import
              testing > _taps, _transport_check     the chaos kit, for users' classes and transports
+             managers > _managed                   multiprocessing.managers' interface
     ends     _spawn > _listener > _stats, _home    share, serve; objects at home
              _turns > _service                     whose loop it is; wait, read, reply
              _dispatch > _workers > _callers       look up, run or let wait; the channels

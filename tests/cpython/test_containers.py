@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 
 import pytest
 
@@ -17,8 +18,8 @@ LEAST = 90
 
 @pytest.fixture(scope="module")
 def makes() -> Iterator[dict[str, Make]]:
-    with way("home") as home, way("away") as away:
-        yield {"home": home, "away": away}
+    with ExitStack() as stack:
+        yield {name: stack.enter_context(way(name)) for name in OURS}
 
 
 @pytest.mark.parametrize("kind", CASES)

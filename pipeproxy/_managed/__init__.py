@@ -1,0 +1,6 @@
+"""The owner's side of `pipeproxy.managers`: what a manager's process makes and shares.
+
+registry, desk      objects by the name of their type; strangers with an authkey
+containers, pools   types of our own; queues and locks are the standard library's
+proxies             proxies that call by name
+"""

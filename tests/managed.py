@@ -1,0 +1,161 @@
+"""Types that tests register with managers, and what their children do; loads no pytest."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from queue import Queue
+from typing import Any
+
+from pipeproxy._references import homes
+from pipeproxy.managers import BaseManager, BaseProxy, IteratorProxy, NamespaceProxy, SyncManager
+
+
+class Counter:
+    """A class that says nothing of proxies."""
+
+    def __init__(self, total: int = 0) -> None:
+        self.total = total
+
+    def add(self, amount: int) -> int:
+        self.total += amount
+        return self.total
+
+    def fail(self) -> None:
+        raise ValueError("a failure of the counter's")
+
+    def pid(self) -> int:
+        return os.getpid()
+
+    def twin(self) -> Counter:
+        return Counter(self.total)
+
+    def _reset(self) -> str:
+        self.total = 0
+        return "reset"
+
+
+class CounterProxy(BaseProxy):
+    _exposed_ = ("add", "_reset", "__getattribute__")
+
+    def add_twice(self, amount: int) -> Any:
+        self._callmethod("add", (amount,))
+        return self._callmethod("add", (amount,))
+
+    def reset(self) -> Any:
+        return self._callmethod("_reset")
+
+    @property
+    def total(self) -> Any:
+        return self._callmethod("__getattribute__", ("total",))
+
+
+class OpenProxy(NamespaceProxy):
+    _exposed_ = ("__getattribute__", "__setattr__", "__delattr__", "add")
+
+    def add(self, amount: int) -> Any:
+        return self._callmethod("add", (amount,))
+
+
+def squares() -> Iterator[int]:
+    for i in range(5):
+        yield i * i
+
+
+def waiting(thing: Any) -> int:
+    """How many threads wait in a queue, an event, a barrier or a condition."""
+    if isinstance(thing, BaseProxy):
+        thing = thing._handle._target._target
+    if isinstance(thing, Queue):
+        thing = thing.not_empty
+    return len(getattr(thing, "_cond", thing)._waiters)
+
+
+def begun(thing: Any) -> int:
+    """How many calls of an object have begun."""
+    if isinstance(thing, BaseProxy):
+        thing = thing._handle
+    (shared,) = (s for home in homes.values() for s in home._objects if s.target is thing)
+    return sum(shared.counts)
+
+
+class Manager(SyncManager):
+    """A manager with types of its own."""
+
+
+Manager.register("Counter", Counter)
+Manager.register("handmade", Counter, CounterProxy)
+Manager.register("open", Counter, OpenProxy)
+Manager.register("exposed", Counter, exposed=("add", "_reset"))
+Manager.register("family", Counter, method_to_typeid={"twin": "family"})
+Manager.register("squares", squares, proxytype=IteratorProxy)
+Manager.register("given")
+Manager.register("number", int)
+Manager.register("waiting", waiting)
+Manager.register("begun", begun)
+
+
+class Stranger(BaseManager):
+    """A manager that only connects to another: it knows the names."""
+
+
+Stranger.register("Counter")
+Stranger.register("handmade", proxytype=CounterProxy)
+Stranger.register("exposed")
+
+
+def note(notes: Any, *words: str) -> None:
+    notes.extend([*words, os.getpid()])
+
+
+def add(counter: Any, amount: int) -> tuple[Any, str]:
+    return counter.add(amount), type(counter).__name__
+
+
+def nest(table: Any) -> None:
+    table["from child"] = {"list": []}
+    table["from child"]["list"].append(1)
+    table["rows"][0][0] = 7
+
+
+# Waiting -----------------------------------------------------------------------------------------
+
+
+def acquire(lock: Any) -> Any:
+    return lock.acquire()
+
+
+def count_up(lock: Any, table: Any, times: int) -> None:
+    for _ in range(times):
+        with lock:
+            table["count"] = table["count"] + 1
+
+
+def give_back(lock: Any) -> Any:
+    lock.release()
+
+
+def get(queue: Any) -> Any:
+    return queue.get()
+
+
+def wait(thing: Any) -> Any:
+    return thing.wait()
+
+
+def wait_in(condition: Any) -> Any:
+    with condition:
+        return condition.wait()
+
+
+def wait_for_state(condition: Any, state: Any, wanted: int) -> Any:
+    with condition:
+        return condition.wait_for(lambda: state.value == wanted, 30)
+
+
+def square(number: int) -> int:
+    return number * number
+
+
+def divide(number: int) -> float:
+    return 1 / number
