@@ -39,7 +39,6 @@ from ._spawn import Host, spawn, spawning
 from .errors import RemoteError
 
 if TYPE_CHECKING:
-    import array
     from multiprocessing.context import BaseContext
     from multiprocessing.process import BaseProcess
 
@@ -297,7 +296,7 @@ class SyncManager(BaseManager):
     list: Callable[..., containers.List]
     dict: Callable[..., containers.Dict]
     Value: Callable[..., containers.Value]
-    Array: Callable[..., array.array[Any]]
+    Array: Callable[..., containers.Array]
     Namespace: Callable[..., containers.Namespace]
 
 

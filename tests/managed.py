@@ -65,7 +65,7 @@ def squares() -> Iterator[int]:
 def waiting(thing: Any) -> int:
     """How many threads wait in a queue, an event, a barrier or a condition."""
     if isinstance(thing, BaseProxy):
-        thing = thing._handle._target._target
+        thing = thing._handle._target
     if isinstance(thing, Queue):
         thing = thing.not_empty
     return len(getattr(thing, "_cond", thing)._waiters)

@@ -148,6 +148,25 @@ def test_managed_ones_in_each_other_are_live_wherever_they_are_found(manager: An
     assert outer["one"] == [1, 2, 3, 4]
 
 
+@pytest.mark.parametrize("kind", ["Queue", "Lock", "Event", "Namespace", "Counter", "handmade"])
+def test_whatever_is_managed_is_live_in_a_container(manager: Any, kind: str) -> None:
+    table = manager.dict()
+    table["it"] = getattr(manager, kind)()
+    gc.collect()
+    it = table["it"]
+    assert type(it) is type(getattr(manager, kind)())
+    assert it == table["it"] == table.values()[0] == table.copy()["it"]
+
+
+def test_a_managed_array_is_live_in_a_container_and_its_slices_are_copies(manager: Any) -> None:
+    rows = manager.list([manager.Array("i", [1, 2, 3])])
+    rows[0][1] = 5
+    rows[0].append(4)
+    assert list(rows[0]) == [1, 5, 3, 4]
+    assert rows[0][1:3].tolist() == [5, 3]
+    assert str(rows[0]) == "array('i', [1, 5, 3, 4])"
+
+
 def test_the_same_dict_in_two_places_is_one(manager: Any) -> None:
     table = manager.dict(a={})
     table["b"] = table["a"]

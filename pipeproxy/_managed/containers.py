@@ -182,9 +182,23 @@ class Value:
         return f"Value({self._typecode!r}, {self.value!r})"
 
 
-def Array(typecode: str, sequence: Any, lock: Any = True) -> array.array[Any]:  # noqa: N802
-    """Return an array of numbers, as `array.array` makes it; `lock` is not looked at."""
-    return array.array(typecode, sequence)
+class Array(array.array):  # type: ignore[type-arg]
+    """An array of numbers.
+
+    Args:
+        typecode: of what numbers, as of `array.array`.
+        sequence: what is in it at first.
+        lock: not looked at.
+    """
+
+    def __new__(cls, typecode: str, sequence: Any, lock: Any = True) -> Any:
+        return super().__new__(cls, typecode, sequence)
+
+    def __str__(self) -> str:
+        return f"array({self.typecode!r}, {self.tolist()!r})"
+
+    def _getvalue(self) -> Any:
+        return array.array(self.typecode, self)
 
 
 def _describe(cls: type[Any]) -> None:
@@ -202,5 +216,6 @@ def _is_special(cls: type[Any], name: str) -> bool:
 
 _describe(List)
 _describe(Dict)
+_describe(Array)
 proxied(Namespace)
 proxied(Value)

@@ -10,11 +10,14 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from .._faces import face_of
-from .._marks import proxied
+from .._marks import is_described, proxied
 from .._stdlib import stand_for
+from .._values import by_value
 from ..errors import NotExposed
 from .desk import Desk
 
+#: Where the classes are whose objects are plain data: found in others, they travel as copies.
+_COPIED = frozenset({"builtins", "array", "collections"})
 #: The names that `Handle.call` knows beside those that are exposed.
 VALUE, TEXT = "#GETVALUE", "__repr__"
 
@@ -47,6 +50,7 @@ class Handle:
         target: the object.
         exposed: the names that may be called.
         wrap: turns what some of them return into what is returned instead, by name.
+        stand: what is called in the place of the object, if anything is.
     """
 
     def __init__(
@@ -54,8 +58,10 @@ class Handle:
         target: Any,
         exposed: Iterable[str],
         wrap: Mapping[str, Callable[[Any], Any]],
+        stand: Any = None,
     ) -> None:
         self._target = target
+        self._called = target if stand is None else stand
         self._exposed = frozenset(exposed)
         self._wrap = wrap
 
@@ -66,10 +72,10 @@ class Handle:
             NotExposed: it is not among those that may be called.
         """
         if name in self._exposed:
-            result = getattr(self._target, name)(*args, **kwargs)
+            result = getattr(self._called, name)(*args, **kwargs)
             return self._wrap[name](result) if name in self._wrap else result
         if name == VALUE:
-            return self._target
+            return by_value(self._target)
         if name == TEXT:
             return repr(self._target)
         kind = type(self._target).__qualname__
@@ -117,8 +123,12 @@ class Registry:
         return self._entry(typeid).is_plain
 
     def create(self, typeid: str, args: Iterable[Any], kwargs: Mapping[str, Any]) -> Any:
-        """Make an object, which travels by reference."""
-        return self._make(typeid, args, kwargs)
+        """Make an object, which travels by reference, now and wherever else it is found."""
+        made = self._make(typeid, args, kwargs)
+        cls = type(made)
+        if cls.__module__ not in _COPIED and not is_described(cls):
+            proxied(cls)
+        return made
 
     def handle(
         self, typeid: str, args: Iterable[Any], kwargs: Mapping[str, Any], proxytype: bool
@@ -164,8 +174,8 @@ class Registry:
         conduct = face_of(target).conduct
         waits = conduct is not None and (conduct.dispatch == "threads" or conduct.blocking)
         stand = stand_for(type(target))
-        called = target if stand is None else stand(target)
-        handle = (ThreadedHandle if waits else Handle)(called, exposed, wrap)
+        kind = ThreadedHandle if waits else Handle
+        handle = kind(target, exposed, wrap, None if stand is None else stand(target))
         return Handled(typeid, entry.proxytype, exposed, handle)
 
 
