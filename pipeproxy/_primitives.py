@@ -22,10 +22,17 @@ from .errors import ClientDied, ListenerClosed
 
 
 class _Holdings:
-    """Who took what anybody may give back: clients, and None for the owner's own process."""
+    """Who took what anybody may give back: clients, and None for the owner's own process.
 
-    def __init__(self, target: Any) -> None:
+    Args:
+        target: what they took.
+        most: of a semaphore, how many there were when it was shared. What the dead took is given
+            back up to that number: one that only tells others of something tells of no death.
+    """
+
+    def __init__(self, target: Any, most: int | None = None) -> None:
         self._target = target
+        self._most = most
         self._holders: deque[Client | None] = deque()
 
     def took(self, *, alone: bool = False) -> None:
@@ -73,7 +80,8 @@ class _Holdings:
             self._holders.remove(client)
         except ValueError:
             return  # another thread does it
-        _release(self._target)
+        if self._most is None or self._target._value < self._most:
+            _release(self._target)
 
 
 class Lock(Stand):
@@ -85,7 +93,7 @@ class Lock(Stand):
         super().__init__(target)
         self._holdings = _Holdings(target)
 
-    def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
+    def acquire(self, blocking: bool = True, timeout: float | None = -1) -> bool:
         """Take the lock; wait while somebody has it."""
         taken = _take_lock(self, blocking, timeout)
         if taken:
@@ -111,7 +119,7 @@ class Semaphore(Stand):
 
     def __init__(self, target: Any) -> None:
         super().__init__(target)
-        self._holdings = _Holdings(target)
+        self._holdings = _Holdings(target, target._value)
 
     def acquire(self, blocking: bool = True, timeout: float | None = None) -> bool:
         """Take one; wait while there is none."""
@@ -137,7 +145,7 @@ class Semaphore(Stand):
 class RLock(Stand):
     """`threading.RLock`: it belongs to the worker of the thread that took it."""
 
-    def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
+    def acquire(self, blocking: bool = True, timeout: float | None = -1) -> bool:
         """Take the lock, once more if this thread has it; wait while another one has it."""
         taken = _take_lock(self, blocking, timeout)
         if taken:
@@ -268,7 +276,9 @@ def _take(stand: Stand, timeout: float | None) -> bool:
     return acquire(False) or any(acquire(True, seconds) for seconds in slices(stand, timeout))
 
 
-def _take_lock(stand: Stand, blocking: bool, timeout: float) -> bool:
+def _take_lock(stand: Stand, blocking: bool, timeout: float | None) -> bool:
+    if timeout is None:
+        timeout = -1  # as a semaphore understands it
     if blocking and (timeout >= 0 or timeout == -1):
         return _take(stand, None if timeout == -1 else timeout)
     return bool(stand._target.acquire(blocking, timeout))

@@ -380,10 +380,12 @@ def test_a_recursive_lock_is_had_by_a_thread_of_a_process(manager: Any) -> None:
 @pytest.mark.parametrize("kind", ["Lock", "RLock", "Semaphore", "BoundedSemaphore", "Condition"])
 def test_a_lock_dies_with_its_holder(manager: Any, kind: str) -> None:
     lock = getattr(manager, kind)()
+    assert lock.acquire(True, None) is True
+    lock.release()
     holder = Child("fork", acquire, lock)
     assert holder.result() is True
     other = Child("fork", acquire, lock)
-    poll_until(lambda: manager.begun(lock) == 2)
+    poll_until(lambda: manager.begun(lock) == 4)
     holder.kill()
     assert other.result() is True
     other.kill()
