@@ -24,12 +24,19 @@ from ._managed import containers, pools
 from ._managed.containers import Namespace
 from ._managed.desk import Desk, ask_at
 from ._managed.proxies import (
+    STANDARD,
     AcquirerProxy,
+    ArrayProxy,
+    AutoProxy,
     BaseProxy,
     ConditionProxy,
+    DictProxy,
+    EventProxy,
     IteratorProxy,
+    ListProxy,
     MakeProxyType,
     NamespaceProxy,
+    ValueProxy,
     proxy_of,
 )
 from ._managed.registry import Registration, Registry
@@ -47,10 +54,15 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AcquirerProxy",
+    "ArrayProxy",
+    "AutoProxy",
     "BaseManager",
     "BaseProxy",
     "ConditionProxy",
+    "DictProxy",
+    "EventProxy",
     "IteratorProxy",
+    "ListProxy",
     "MakeProxyType",
     "Manager",
     "Namespace",
@@ -58,6 +70,7 @@ __all__ = [
     "RemoteError",
     "Server",
     "SyncManager",
+    "ValueProxy",
 ]
 
 _INITIAL, _STARTED, _ENDED = "not started", "started", "shut down"
@@ -146,13 +159,15 @@ class BaseManager:
             typeid: its name.
             callable: what makes an object of it, in the manager's process. None for a manager that
                 only connects to another.
-            proxytype: a class derived from `BaseProxy`, for its proxies. None for proxies that show
-                all that is public, as those of `share`.
+            proxytype: a class derived from `BaseProxy`, for its proxies. None, or a standard one
+                such as `DictProxy`, for proxies that show all that is public, as those of `share`.
             exposed: the names of the methods that proxies may call, in place of that.
             method_to_typeid: for methods whose results are to be managed objects themselves, the
                 names of their types.
             create_method: whether managers have a method `typeid` that makes an object.
         """
+        if proxytype in STANDARD:
+            proxytype = None
         exposed = exposed or getattr(proxytype, "_exposed_", None)
         typeids = method_to_typeid or getattr(proxytype, "_method_to_typeid_", None) or {}
         names = None if exposed is None else tuple(exposed)

@@ -8,7 +8,16 @@ from queue import Queue
 from typing import Any
 
 from pipeproxy._references import homes
-from pipeproxy.managers import BaseManager, BaseProxy, IteratorProxy, NamespaceProxy, SyncManager
+from pipeproxy.managers import (
+    BaseManager,
+    BaseProxy,
+    DictProxy,
+    IteratorProxy,
+    ListProxy,
+    MakeProxyType,
+    NamespaceProxy,
+    SyncManager,
+)
 
 
 class Counter:
@@ -57,6 +66,15 @@ class OpenProxy(NamespaceProxy):
         return self._callmethod("add", (amount,))
 
 
+class StackProxy(ListProxy):  # type: ignore[valid-type,misc]
+    def push(self, item: Any) -> Any:
+        self._callmethod("append", (item,))
+        return self
+
+
+AdderProxy = MakeProxyType("AdderProxy", ["add"])
+
+
 def squares() -> Iterator[int]:
     for i in range(5):
         yield i * i
@@ -89,6 +107,9 @@ Manager.register("open", Counter, OpenProxy)
 Manager.register("exposed", Counter, exposed=("add", "_reset"))
 Manager.register("family", Counter, method_to_typeid={"twin": "family"})
 Manager.register("squares", squares, proxytype=IteratorProxy)
+Manager.register("stack", list, StackProxy)
+Manager.register("table", dict, DictProxy)
+Manager.register("adder", Counter, AdderProxy)
 Manager.register("given")
 Manager.register("number", int)
 Manager.register("waiting", waiting)

@@ -302,6 +302,17 @@ def add_to_twin(counter: Any) -> Any:
     return counter.twin().add(2)
 
 
+def test_a_proxy_type_is_derived_from_the_standard_ones(manager: Any, context: BaseContext) -> None:
+    stack = same = manager.stack([1])
+    stack.push(2).push(3)
+    stack += [4]
+    assert stack is same
+    assert (len(stack), stack[-1], list(stack), 3 in stack) == (4, 4, [1, 2, 3, 4], True)
+    assert manager.table(a=1) == {"a": 1}
+    with Child(context, add, manager.adder(1), 2) as child:
+        assert child.result() == (3, "AdderProxy")
+
+
 def test_an_iterator_stays_where_it_is(manager: Any) -> None:
     squares = manager.squares()
     assert next(squares) == 0

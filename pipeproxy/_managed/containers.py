@@ -201,21 +201,16 @@ class Array(array.array):  # type: ignore[type-arg]
         return array.array(self.typecode, self)
 
 
-def _describe(cls: type[Any]) -> None:
-    """Show all of a container that a proxy can show, and nothing that is set on the object."""
-    specials = [
-        name for name in FORWARDED if getattr(cls, name, None) is not vars(object).get(name)
-    ]
-    names = [name for name in dir(cls) if not name.startswith("_") or name in specials]
-    proxied(cls, expose=[*names, "_getvalue"])
+def shown(cls: type[Any]) -> list[str]:
+    """Return all of a class that its proxies can show."""
+    return [name for name in dir(cls) if not name.startswith("_") or _is_special(cls, name)]
 
 
 def _is_special(cls: type[Any], name: str) -> bool:
     return name in FORWARDED and getattr(cls, name) is not getattr(object, name, None)
 
 
-_describe(List)
-_describe(Dict)
-_describe(Array)
+for _cls in (List, Dict, Array):  # and nothing that is set on the object
+    proxied(_cls, expose=[*shown(_cls), "_getvalue"])
 proxied(Namespace)
 proxied(Value)

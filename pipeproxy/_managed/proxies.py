@@ -6,11 +6,15 @@ They are what users derive proxy types of their own from, as they did from those
 
 from __future__ import annotations
 
+import sys
+from array import array
 from collections.abc import Callable, Iterable, Mapping
 from time import monotonic
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from .._members import FORWARDED
 from .._proxy import link_of
+from .containers import shown
 from .registry import TEXT, VALUE, Handled
 
 if TYPE_CHECKING:
@@ -90,13 +94,18 @@ def _rebuild(cls: Callable[[Any, str], T], handle: Any, typeid: str) -> T:
 def MakeProxyType(name: str, exposed: Iterable[str]) -> type[BaseProxy]:  # noqa: N802
     """Return a class of proxies with these methods."""
     exposed = tuple(exposed)
-    methods = {method: _method(method) for method in exposed}
-    return type(name, (BaseProxy,), {**methods, "_exposed_": exposed})
+    members: dict[str, Any] = {method: _method(method) for method in exposed}
+    # Where its objects find it when they are unpickled.
+    members |= {"_exposed_": exposed, "__module__": sys._getframe(1).f_globals.get("__name__")}
+    return type(name, (BaseProxy,), members)
 
 
 def _method(name: str) -> Callable[..., Any]:
+    in_place = name.startswith("__i") and name.replace("i", "", 1) in FORWARDED
+
     def call(self: BaseProxy, /, *args: Any, **kwargs: Any) -> Any:
-        return self._callmethod(name, args, kwargs)
+        result = self._callmethod(name, args, kwargs)
+        return self if in_place else result
 
     call.__name__ = name
     return call
@@ -226,3 +235,14 @@ class NamespaceProxy(BaseProxy):
             object.__delattr__(self, key)
         else:
             self._callmethod("__delattr__", (key,))
+
+
+AutoProxy = MakeProxyType("AutoProxy", ())
+ListProxy = MakeProxyType("ListProxy", shown(list))
+DictProxy = MakeProxyType("DictProxy", shown(dict))
+ArrayProxy = MakeProxyType("ArrayProxy", shown(array))
+ValueProxy = MakeProxyType("ValueProxy", ("get", "set"))
+EventProxy = MakeProxyType("EventProxy", ("is_set", "set", "clear", "wait"))
+
+#: Proxy types of the standard manager that show no more than proxies as all others do.
+STANDARD = (AutoProxy, ListProxy, DictProxy, ArrayProxy, ValueProxy, EventProxy, AcquirerProxy)
