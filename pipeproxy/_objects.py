@@ -43,6 +43,7 @@ class Face:
         members: what may be reached of them.
         conduct: `pipeproxy._spec.Conduct`; None for an object of our own.
         stand: makes what is called in the place of an object; None if that is called itself.
+        is_async: see below; else as the conduct says.
 
     Attributes:
         live: the members whose results travel by reference; None for attributes, see `is_live`.
@@ -71,6 +72,8 @@ class Face:
         members: Members,
         conduct: Conduct | None = None,
         stand: Callable[[Any], Any] | None = None,
+        *,
+        is_async: bool = False,
     ) -> None:
         self.members = members
         self.stand = stand
@@ -82,7 +85,7 @@ class Face:
         self.elsewhere: Collection[int] = self._numbers(conduct.blocking) if conduct else ()
         if conduct and conduct.dispatch == "threads":
             self.elsewhere = EVERY_MEMBER
-        self.is_async = conduct is not None and conduct.dispatch == "asyncio"
+        self.is_async = is_async or (conduct is not None and conduct.dispatch == "asyncio")
         self.resides = conduct is not None and conduct.home == "queue"
         if self.is_async and not self.elsewhere:
             self.elsewhere = NO_MEMBER

@@ -12,7 +12,7 @@ from ._objects import EVERY_MEMBER, Client, Face, Objects, Shared
 from ._proxy import Proxy, link_of, members_of
 from ._references import PlainRoute, arrive, homes, open_stream
 from ._sections import Section, here
-from ._streams import FACE, Source
+from ._streams import ASYNC_FACE, FACE, AsyncSource, Source
 from ._values import copied
 from .codecs import pickle as codec
 from .errors import CodecError, RemoteError
@@ -99,9 +99,8 @@ class Outgoing:
         shared = self._objects.of(value)
         if shared is not None or value is self._live or travels_alive(value):
             return self._lend(shared or Shared(value, face_of(value)))
-        if value is self._streamed or (
-            hasattr(kind, "__next__") and not issubclass(kind, io.IOBase)
-        ):
+        iterates = hasattr(kind, "__next__") or hasattr(kind, "__anext__")
+        if value is self._streamed or (iterates and not issubclass(kind, io.IOBase)):
             return self._stream(value)
         return NotImplemented
 
@@ -133,7 +132,11 @@ class Outgoing:
         """Return what stands for an iterator, which stays here and is an object of its own."""
         shared = self._streams.get(id(items))
         if shared is None:
-            shared = self._streams[id(items)] = Shared(Source(items), FACE, self._section)
+            if hasattr(type(items), "__anext__"):
+                shared = Shared(AsyncSource(items), ASYNC_FACE, self._section)
+            else:
+                shared = Shared(Source(items), FACE, self._section)
+            self._streams[id(items)] = shared
             if self._elsewhere is EVERY_MEMBER:
                 shared.elsewhere = EVERY_MEMBER
         self._objects.lend(shared, self._client, self._ident)

@@ -14,7 +14,7 @@ from ._calls import Owner
 from ._members import FIRST_METHOD, Members, Plain
 from ._objects import Face
 
-_FIRST_CHUNK: Final = 16
+_FIRST_CHUNK: Final = 1
 _GROWTH: Final = 4
 _LARGEST_CHUNK: Final = 4096
 #: Seconds after which the owner sends what it has, so that a slow iterator is not waited for.
@@ -30,6 +30,7 @@ _METHODS: Final = (
 )
 _PLAIN: Plain = (__name__, "Source", None, ((__name__, "Source"),), _METHODS, (), (), True, ())
 FACE: Final = Face(Members(_PLAIN))
+ASYNC_FACE: Final = Face(Members(_PLAIN), is_async=True)
 _TAKE, _THROW, _CLOSE = range(FIRST_METHOD, FIRST_METHOD + 3)
 
 #: Items, and the return value in a tuple if these are the last; else None.
@@ -65,14 +66,20 @@ class Source:
             RuntimeError: the client, or a process forked from it, got more already.
             BaseException: whatever the iterator raised in place of the item numbered `start`.
         """
+        if self._goes_on_to(start):
+            self._fill(count)
+        return self._latest[1]
+
+    def _goes_on_to(self, start: int) -> bool:
+        """Begin a new chunk with this item; return False if it begins the latest."""
         first, (taken, end) = self._latest
         if start == first + len(taken) and end is None:
             # Known before it is filled: what an interrupt leaves of it is not lost.
             self._latest = start, ([], None)
-            self._fill(count)
-        elif start != first:
+            return True
+        if start != first:
             raise RuntimeError("this stream is taken from by two processes: give each its own")
-        return self._latest[1]
+        return False
 
     def _fill(self, count: int) -> None:
         start, (taken, _) = self._latest
@@ -114,6 +121,53 @@ class Source:
             close()
 
 
+class AsyncSource(Source):
+    """The same for an async iterator, whose items the loop of its owner waits for."""
+
+    __slots__ = ()
+
+    async def take(self, count: int, start: int) -> Chunk:  # type: ignore[override]
+        """As `Source.take`."""
+        if self._goes_on_to(start):
+            await self._await(count)
+        return self._latest[1]
+
+    async def _await(self, count: int) -> None:
+        start, (taken, _) = self._latest
+        items: Any = self._items
+        until = monotonic() + _HURRY
+        try:
+            while len(taken) < count:
+                taken.append(await items.__anext__())
+                if monotonic() > until:
+                    break
+        except StopAsyncIteration:
+            self._latest = start, (taken, (None,))
+        except Exception as error:  # what cancels this task cancels the call, and no more
+            if type(items) is not _Raising:
+                self._items = _Raising(error)
+            if not taken:
+                raise
+
+    async def throw(self, error: BaseException, start: int) -> Chunk:  # type: ignore[override]
+        """As `Source.throw`."""
+        try:
+            throw = getattr(self._items, "athrow", None)
+            if throw is None:
+                raise error
+            self._latest = start, ([await throw(error)], None)
+        except StopAsyncIteration:
+            self._latest = start, ([], (None,))
+        return self._latest[1]
+
+    async def close(self) -> None:  # type: ignore[override]
+        """As `Source.close`."""
+        self._latest = self._latest[0], ([], (None,))
+        close = getattr(self.items, "aclose", None)
+        if close is not None:
+            await close()
+
+
 class _Raising:
     """An iterator that raises an exception instead of every item."""
 
@@ -126,12 +180,16 @@ class _Raising:
     def __next__(self) -> NoReturn:
         raise self._error.with_traceback(self._traceback)
 
+    async def __anext__(self) -> NoReturn:
+        raise self._error.with_traceback(self._traceback)
+
 
 class Stream:
-    """The client's side: an iterator over what the owner's iterator gives.
+    """The client's side: an iterator over what the owner's iterator gives, sync or async.
 
-    Items are computed in the owner as they are asked for, some of them ahead. It ends as the
-    iterator does, with what a generator returns as the value of StopIteration.
+    Items are computed in the owner as they are asked for, and ahead while they come fast. It ends
+    as the iterator does, with what a generator returns as the value of StopIteration. It can be
+    gone through by ``for`` and by ``async for``, whichever kind the owner's is.
     """
 
     __slots__ = ("__weakref__", "_count", "_number", "_owner", "_place", "_route")
@@ -156,8 +214,28 @@ class Stream:
             if end is not None:
                 self._place = (iter(()), start, (None,))
                 raise StopIteration(*end)
-            self._put(self._call(_TAKE, self._count, start), start)
-            self._count = min(self._count * _GROWTH, _LARGEST_CHUNK)
+            self._fetch(start)
+
+    def __aiter__(self) -> Stream:
+        return self
+
+    async def __anext__(self) -> Any:
+        from asyncio import to_thread  # only who awaits needs it
+
+        while True:
+            chunk, start, end = self._place
+            for item in chunk:
+                return item
+            if end is not None:
+                raise StopAsyncIteration
+            await to_thread(self._fetch, start)
+
+    def _fetch(self, start: int) -> None:
+        count = self._count
+        chunk = self._call(_TAKE, count, start)
+        # What comes slowly is handed over one by one, so that nothing waits for the next.
+        self._count = min(count * _GROWTH, _LARGEST_CHUNK) if len(chunk[0]) == count else 1
+        self._put(chunk, start)
 
     def throw(self, error: BaseException, /) -> Any:
         """Raise an exception in the owner's generator, and return what it yields next.

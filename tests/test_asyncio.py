@@ -408,3 +408,71 @@ def test_what_a_client_wrote_last_is_served() -> None:
         await until(lambda: os.waitpid(pid, os.WNOHANG) != (0, 0))
 
     run(test)
+
+
+# Streams ---------------------------------------------------------------------------------------
+
+
+@proxied(dispatch="asyncio")
+class Ticker:
+    def __init__(self) -> None:
+        self.closed = 0
+        self.given = 0
+
+    async def ticks(self, count: int | None = None) -> AsyncIterator[int]:
+        try:
+            tick = 0
+            while tick != count:
+                await asyncio.sleep(0)
+                self.given = tick
+                yield tick
+                tick += 1
+        finally:
+            self.closed += 1
+
+    async def until_it_fails(self) -> AsyncIterator[int]:
+        yield 1
+        raise ValueError("no more")
+
+
+def take_some(ticker: Any) -> list[int]:
+    stream = ticker.ticks()
+    taken = [next(stream) for _ in range(3)]
+    stream.close()
+    return [*taken, *stream]
+
+
+def take_in_a_loop(ticker: Any) -> list[int]:
+    async def take() -> list[int]:
+        return [tick async for tick in ticker.ticks(100)]
+
+    return asyncio.run(take())
+
+
+def take_until_it_fails(ticker: Any) -> Any:
+    stream = ticker.until_it_fails()
+    return next(stream), outcome(next, stream), outcome(next, stream)
+
+
+@pytest.mark.parametrize(
+    ("take", "expected"),
+    [(take_some, [0, 1, 2]), (take_in_a_loop, list(range(100))), (take_until_it_fails, None)],
+)
+def test_async_generators_are_streams(take: Callable[[Any], Any], expected: Any) -> None:
+    target = Ticker()
+    proxy, listener = share(target)
+
+    async def main() -> Any:
+        async with served(listener):
+            with Child(FORK, take, proxy) as child:
+                return await result(child)
+
+    taken = asyncio.run(main())
+    if expected is None:
+        first, *later = taken
+        assert first == 1
+        assert all("no more" in repr(outcome) for outcome in later)
+    else:
+        assert taken == expected
+        assert target.closed == 1
+        assert target.given < 1000  # an endless one is taken from as it is needed

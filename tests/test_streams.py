@@ -21,7 +21,7 @@ from pipeproxy._streams import FACE, Chunk, Source, Stream
 from .support import in_fork
 
 #: As the chunks grow: 16, four times more each, at most 4,096.
-ENDS = list(itertools.accumulate([16, 64, 256, 1024, 4096, 4096, 4096]))
+ENDS = list(itertools.accumulate([1, 4, 16, 64, 256, 1024, 4096, 4096, 4096]))
 
 
 @pytest.fixture
@@ -187,7 +187,7 @@ def test_chunks_grow_so_that_many_items_take_few_calls() -> None:
     stream = stream_of(calls)
     assert calls.counts == []  # nothing before the first item is asked for
     assert list(stream) == list(range(10_000))
-    assert calls.counts == [16, 64, 256, 1024, 4096, 4096, 4096]
+    assert calls.counts == [1, 4, 16, 64, 256, 1024, 4096, 4096, 4096]
 
 
 @pytest.mark.usefixtures("clock")
@@ -197,6 +197,18 @@ def test_no_chunk_is_asked_for_before_the_last_is_used_up() -> None:
     for place in range(1500):
         assert next(stream) == place
         assert len(source) == sum(place >= end for end in [0, *ENDS])
+
+
+def test_what_comes_slowly_is_handed_over_one_by_one(clock: list[float]) -> None:
+    def slow() -> Iterator[int]:
+        for place in range(6):
+            clock[0] += 1
+            yield place
+
+    calls = Calls(slow())
+    assert list(stream_of(calls)) == list(range(6))
+    assert calls.counts[0] == 1
+    assert set(calls.counts) <= {1, 4}
 
 
 @given(st.lists(st.integers() | st.none(), max_size=200))
@@ -289,7 +301,7 @@ def test_what_is_endless_is_iterated_lazily(numbers: Any) -> None:
     iterator = iter(numbers)
     assert numbers.given == 0
     given = 0
-    for place, end in enumerate(ENDS[:5]):
+    for place, end in enumerate(ENDS[:7]):
         assert next(iterator) == given
         # As far as the chunk goes, or less far where the owner was held up meanwhile.
         assert given < numbers.given <= end
