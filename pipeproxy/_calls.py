@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final, NoReturn, cast
+from typing import Any, Final, cast
 
 from . import _deadline, _life
 from ._context import context_of
@@ -102,7 +102,12 @@ class Owner:
         except BaseException as error:
             self._abandon(ident, error, lent if line.unsent else None, came=answer is not None)
             raise
-        return value if kind == RESULT else _raise(value)
+        if kind == RESULT:
+            return value
+        try:
+            raise value
+        finally:
+            del value  # else the frame in its own traceback would keep it alive
 
     def _call_up(  # noqa: PLR0913, PLR0917 - as `call`, and by which way
         self,
@@ -126,7 +131,12 @@ class Owner:
             self._abandon(ident, error, lent, came=answer is not None)
             raise
         self.held.told(news)
-        return value if kind == UP_RESULT else _raise(value)
+        if kind == UP_RESULT:
+            return value
+        try:
+            raise value
+        finally:
+            del value  # else the frame in its own traceback would keep it alive
 
     def _encode(
         self,
@@ -186,10 +196,3 @@ class Owner:
                 f"client of this process any more: share the object on a Listener of its own"
             )
         return cast(Up, guest)
-
-
-def _raise(error: BaseException) -> NoReturn:
-    try:
-        raise error
-    finally:
-        del error  # else the frame in its own traceback would keep it alive
