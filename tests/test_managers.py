@@ -266,6 +266,19 @@ def add_by_hand(counter: Any) -> Any:
     return counter.add_twice(3), type(counter)
 
 
+def test_a_proxy_type_need_not_be_known_to_others() -> None:
+    class LocalProxy(CounterProxy):
+        pass
+
+    class Own(managers.BaseManager):
+        pass
+
+    Own.register("counter", Counter, LocalProxy)
+    with Own(ctx=multiprocessing.get_context("fork")) as made:
+        counter: Any = made.counter(1)  # type: ignore[attr-defined]
+        assert (type(counter), counter.add_twice(1)) == (LocalProxy, 3)
+
+
 def test_a_namespace_proxy_of_the_users_reaches_attributes(manager: Any) -> None:
     counter = manager.open(1)
     counter.total += 1
@@ -292,6 +305,7 @@ def test_results_become_managed_objects_where_it_was_said(
     twin = manager.family(3).twin()
     assert twin.add(1) == 4
     again = twin.twin()
+    assert type(again).__name__ == "AutoProxy[family]"
     assert again.add(1) == 5
     assert twin.add(0) == 4
     with Child(context, add_to_twin, twin) as child:
@@ -308,7 +322,7 @@ def test_a_proxy_type_is_derived_from_the_standard_ones(manager: Any, context: B
     stack += [4]
     assert stack is same
     assert (len(stack), stack[-1], list(stack), 3 in stack) == (4, 4, [1, 2, 3, 4], True)
-    assert manager.table(a=1) == {"a": 1}
+    assert isinstance(manager.table(a=1), dict)
     with Child(context, add, manager.adder(1), 2) as child:
         assert child.result() == (3, "AdderProxy")
 
@@ -654,11 +668,15 @@ def test_a_stranger_with_another_key_is_refused() -> None:
 
 
 def test_an_address_that_is_taken_is_said() -> None:
-    with Manager(("127.0.0.1", 0)) as made, pytest.raises(OSError, match="in use"):
-        Manager(made.address).start()
+    with Manager(("127.0.0.1", 0)) as made:
+        other = Manager(made.address)
+        with pytest.raises(OSError, match="in use"):
+            other.start()
+        assert other._process.exitcode is not None
 
 
 def test_a_server_serves_in_this_process() -> None:
+    before = threading.active_count()
     server = Manager(authkey=b"a key").get_server()
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
@@ -669,6 +687,7 @@ def test_a_server_serves_in_this_process() -> None:
         server.stop()
         thread.join(PATIENCE)
     assert not thread.is_alive()
+    poll_until(lambda: threading.active_count() == before)
 
 
 def add_as_stranger(address: Any) -> tuple[int, int]:
