@@ -10,7 +10,9 @@ The rooms of this package, from the doors down; each imports only what stands be
              managers > _managed                   multiprocessing.managers' interface
     ends     _spawn > _listener > _stats, _home    share, serve; objects at home
              _turns > _service                     whose loop it is; wait, read, reply
-             _dispatch > _workers > _callers       look up, run or let wait; the channels
+             _dispatch > _errands                  look up, run or let wait
+             _errands > _tasks > _workers          calls that run in threads of their own, in a loop
+             _residence, _callers                  calls for the thread that serves; the channels
     faces    _locked, _orphans > _references       several calls as one; to end with an owner
              _outgoing > _faces, _references       what of a reply travels by reference, and how
              _references > _proxy, _values         references, spec → class, copies

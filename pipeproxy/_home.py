@@ -195,6 +195,8 @@ class Home:
         result = self._objects.of(value)
         if result is None:
             if not travels_alive(value) and not shared.face.is_live(member, args):
+                if shared.face.resides and hasattr(type(value), "__next__"):
+                    return _Steps(partial(self._run_resident, shared, member), value)
                 return value
             if type(value) in ATOMS or issubclass(type(value), Proxy):
                 return value
@@ -209,10 +211,7 @@ class Home:
             return self._run_freely(shared, member, call)
         if not shared.face.resides:
             return self._run(shared, member, call)
-        value = self._run_resident(shared, member, call)
-        if hasattr(type(value), "__next__") and self._objects.of(value) is None:
-            return _Steps(partial(self._run_resident, shared, member), value)
-        return value
+        return self._run_resident(shared, member, call)
 
     def _run_resident(self, shared: Shared, member: int, call: Callable[[], Any]) -> Any:
         """Run a call of an object that is bound to the thread which serves, in that."""

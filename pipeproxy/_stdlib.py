@@ -16,9 +16,13 @@ from ._survey import Survey, path_of
 
 
 def _says(
-    hide: str = "", by_ref: str = "", dispatch: Any = None, expose: tuple[str, ...] | None = None
+    hide: str = "",
+    by_ref: str = "",
+    dispatch: Any = None,
+    home: Any = None,
+    expose: tuple[str, ...] | None = None,
 ) -> Options:
-    return Options(expose, tuple(hide.split()), (), tuple(by_ref.split()), dispatch)
+    return Options(expose, tuple(hide.split()), (), tuple(by_ref.split()), dispatch, home)
 
 
 _CALLABLE: Final = _says(expose=("__call__",))
@@ -52,8 +56,9 @@ _KNOWN: Final = {
         "__call__ Warning Error InterfaceError DatabaseError DataError OperationalError "
         "IntegrityError InternalError ProgrammingError NotSupportedError",
         by_ref="cursor execute executemany executescript blobopen",
+        home="queue",
     ),
-    "sqlite3.Cursor": _says(by_ref="execute executemany executescript connection"),
+    "sqlite3.Cursor": _says(by_ref="execute executemany executescript connection", home="queue"),
     "_io._IOBase": _FILE,
     "_io._BufferedIOBase": _FILE,
     "_io._TextIOBase": _FILE,

@@ -536,3 +536,29 @@ def test_a_lock_that_the_owner_takes_at_home_is_taken_for_all() -> None:
     lock, listener = share(threading.Lock())
     with listener, lock, Child(FORK) as child:
         assert child.do(lock.acquire, False).result(listener) is False
+
+
+def test_a_database_is_used_by_threads_and_processes_in_the_thread_that_serves(
+    listener: Listener[Any],
+) -> None:
+    target = sqlite3.connect(":memory:")  # which checks the thread
+    database = listener.share(target)
+    database.execute("create table words (word text)")
+    thread = threading.Thread(target=insert, args=(database, "thread"))
+    thread.start()
+    with Child("fork", insert, database, "child") as child:
+        rows = child.result(listener)
+        poll_until(lambda: not thread.is_alive(), listener)
+    assert ("child",) in rows
+    cursor = database.cursor()
+    cursor.execute("select word from words order by word")
+    assert cursor.fetchall() == [("child",), ("thread",)]
+    del cursor
+    database.close()
+
+
+def insert(database: Any, word: str) -> Any:
+    with database:
+        cursor = database.execute("insert into words values (?)", [word])
+        assert cursor.lastrowid
+        return list(database.execute("select word from words"))
