@@ -14,11 +14,12 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Final, NamedTuple
 
 from . import _descriptors
+from ._activities import Activity, Served
 from ._channel import Channel
 from ._deadlocks import Wait
 from ._held import Holdings
 from ._objects import Client, Shared
-from ._sections import Activity, Entry, Section, Served
+from ._sections import Entry, Section
 from ._wire import CALL, CALL_WITHIN, ENTER, FROM_CLIENT, Frame
 from .transports.pipe import Pipe, make_poller, open_pair
 

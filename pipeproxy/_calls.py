@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, Final, cast
 
 from . import _deadline, _life
+from ._activities import Served, Up, here
 from ._context import context_of
 from ._descriptors import Descriptor
 from ._door import Route
@@ -14,7 +15,6 @@ from ._held import Holdings, idents
 from ._inside import Inside
 from ._lines import Lines
 from ._members import Plain, name_of, parameters_of
-from ._sections import Served, Up, here
 from ._wire import CALL, CALL_WITHIN, RESULT, UP, UP_RESULT
 from .codecs import pickle as codec
 from .errors import CodecError, ListenerClosed, OwnerDied

@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import inf
 
 from . import _deadline
-from ._sections import Served
+from ._activities import Served
 from ._wire import pack_context
 
 

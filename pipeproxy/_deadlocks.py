@@ -19,7 +19,8 @@ from time import monotonic
 from typing import Final
 
 from . import _life
-from ._sections import TAKEN, Activity, Section, attempt
+from ._activities import Activity
+from ._sections import TAKEN, Section, attempt
 from .errors import DeadlockError
 
 #: Seconds that a wait lasts before anybody is told of it, and between two times.

@@ -16,6 +16,7 @@ from time import monotonic
 from typing import Any, Final
 
 from . import _deadline
+from ._activities import Activity, MustWait, Served, activity_of, here
 from ._callers import Caller, Errand
 from ._deadlocks import Wait, waits
 from ._errands import Errands, arguments_of, too_large
@@ -24,17 +25,7 @@ from ._objects import Client, Objects, Shared
 from ._outgoing import Outgoing
 from ._references import PlainRoute
 from ._residence import Residence
-from ._sections import (
-    Activity,
-    Entering,
-    Entry,
-    MustWait,
-    Section,
-    Served,
-    activity_of,
-    here,
-    stuck,
-)
+from ._sections import Entering, Entry, Section, stuck
 from ._wire import (
     CALL_WITHIN,
     CLAIM,

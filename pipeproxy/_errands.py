@@ -10,12 +10,12 @@ from collections.abc import Callable, Iterable
 from inspect import isawaitable
 from typing import Any
 
+from ._activities import MustWait, here
 from ._callers import Caller, Errand
 from ._members import name_of
 from ._objects import Client, Objects, Shared
 from ._outgoing import Outgoing
 from ._references import PlainRoute
-from ._sections import MustWait, here
 from ._tasks import Tasks
 from ._wire import LIMIT, RESULT, Frame
 from ._workers import Reply, Workers

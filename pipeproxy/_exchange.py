@@ -11,10 +11,10 @@ from time import monotonic
 from typing import Any, Final, Protocol
 
 from . import _deadline
+from ._activities import here
 from ._door import Route
 from ._held import Holdings, idents
 from ._lines import Line, Lines
-from ._sections import here
 from ._wire import FAREWELL, GIVEN_BACK, UPCALL, WAITING, Frame, header
 from .errors import CallTimeout, ProtocolError
 

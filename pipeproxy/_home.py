@@ -17,6 +17,7 @@ from time import monotonic
 from typing import Any, Protocol
 
 from . import _deadline
+from ._activities import here
 from ._calls import Owner
 from ._deadlocks import Wait, waits
 from ._door import Route
@@ -28,7 +29,7 @@ from ._outgoing import Outgoing
 from ._proxy import Proxy, link_of, make_proxy
 from ._references import Link, homes, pass_on
 from ._residence import Residence
-from ._sections import Block, Entering, Entry, Section, here, stuck
+from ._sections import Block, Entering, Entry, Section, stuck
 from ._values import itself
 from ._wire import CLAIM, LENT, UP_FAILURE, UP_RESULT, Frame
 from .codecs import pickle as codec

@@ -7,10 +7,11 @@ certainty before the next call, and by the death of this process.
 from __future__ import annotations
 
 from . import _deadline, _life
+from ._activities import here
 from ._context import context_of
 from ._door import Route
 from ._exchange import Exchange
-from ._sections import Block, here
+from ._sections import Block
 from ._wire import ENTER, LEAVE, RESULT, WAITS, pack_number
 from .codecs import pickle as codec
 from .errors import CallLost, CallTimeout, ListenerClosed, OwnerDied

@@ -189,7 +189,7 @@ class Listener(Generic[T]):
             RuntimeError: it is served by another thread, or by an event loop already.
         """
         self._home.check_open()
-        from ._tasks import serve
+        from ._loop import serve
 
         await serve(self._turns, self._service, self._home)
 

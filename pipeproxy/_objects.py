@@ -16,9 +16,10 @@ from itertools import count
 from typing import TYPE_CHECKING, Any, Final
 
 from . import _life
+from ._activities import Activity
 from ._descriptors import Descriptor
 from ._members import DELETE, FIRST_METHOD, GET, SET, Members
-from ._sections import Activity, Section
+from ._sections import Section
 from .errors import NotExposed, Released
 
 if TYPE_CHECKING:

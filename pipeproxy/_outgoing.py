@@ -6,12 +6,13 @@ import io
 from collections.abc import Collection
 from typing import Any
 
+from ._activities import here
 from ._faces import face_of, travels_alive
 from ._members import name_of
 from ._objects import EVERY_MEMBER, Client, Face, Objects, Shared
 from ._proxy import Proxy, link_of, members_of
 from ._references import PlainRoute, arrive, homes, open_stream
-from ._sections import Section, here
+from ._sections import Section
 from ._streams import ASYNC_FACE, FACE, AsyncSource, Source
 from ._values import copied
 from .codecs import pickle as codec

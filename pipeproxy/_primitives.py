@@ -15,8 +15,8 @@ from time import monotonic
 from typing import Any
 
 from . import _deadline
+from ._activities import here
 from ._objects import Client
-from ._sections import here
 from ._waits import Stand, check_may_wait, check_wanted, client_here, interruptible, slices
 from .errors import ClientDied, ListenerClosed
 

@@ -10,7 +10,7 @@ from heapq import heappush
 from queue import Empty, Full
 from typing import Any
 
-from ._sections import here
+from ._activities import here
 from ._waits import Stand, check_wanted, slices
 from .errors import ClientDied, ListenerClosed
 

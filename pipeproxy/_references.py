@@ -16,6 +16,7 @@ from types import GeneratorType
 from typing import Any, Protocol
 
 from . import _deadline
+from ._activities import Served, activity_of, here
 from ._calls import Call, Owner, guests
 from ._deadlocks import Edge, waits
 from ._descriptors import Descriptor
@@ -25,7 +26,7 @@ from ._held import Holdings
 from ._members import Plain
 from ._objects import Shared
 from ._proxy import Proxy, link_of, make_proxy
-from ._sections import Block, Served, activity_of, here
+from ._sections import Block
 from ._streams import Stream
 from ._values import copied
 from ._wire import IDENTITY, UP_FAILURE, WAITING, Frame, header, unpack_context, unpack_pairs

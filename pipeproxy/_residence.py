@@ -18,7 +18,7 @@ from time import monotonic
 from typing import Any, Final
 
 from . import _deadline
-from ._sections import Served, here
+from ._activities import Served, here
 from .errors import CallLost
 
 #: Seconds after which a thread that waits says that nobody serves.

@@ -18,13 +18,13 @@ from time import monotonic
 from typing import Final
 
 from . import _deadline, _descriptors, _life
+from ._activities import activity_of, here
 from ._callers import MOST_UNSENT, Caller, Callers
 from ._calls import guests
 from ._dispatch import Dispatch
 from ._door import Door, Knock, Route, hello
 from ._objects import Client, Objects
 from ._residence import Residence
-from ._sections import activity_of, here
 from ._upcalls import Upcalls
 from ._wire import (
     CALL,

@@ -16,6 +16,7 @@ from time import monotonic
 from typing import Any, Final, Protocol
 
 from . import _deadline
+from ._activities import here
 from ._callers import Caller
 from ._calls import guests
 from ._context import context_of
@@ -23,7 +24,6 @@ from ._held import idents
 from ._objects import Client, Objects
 from ._outgoing import Outgoing
 from ._references import PlainRoute
-from ._sections import here
 from ._wire import LENT, UPCALL, header, pack_context
 from .errors import CallLost, ClientDied, OwnerDied
 
@@ -144,7 +144,7 @@ class Upcalls:
         return Outgoing(self._route, self._objects, client, next(idents) | LENT)
 
     def ask(self, caller: Caller, asked: Asked, deadline: float | None) -> Any:
-        """Send an upcall on a channel and return the answer; see `pipeproxy._sections.Up`."""
+        """Send an upcall on a channel and return the answer; see `pipeproxy._activities.Up`."""
         since = monotonic()
         try:
             asked.take(caller)
@@ -170,7 +170,7 @@ class Upcalls:
 
 
 class Way:
-    """The way up to who waits on a channel, as `pipeproxy._sections.Up`."""
+    """The way up to who waits on a channel, as `pipeproxy._activities.Up`."""
 
     __slots__ = ("_caller", "_upcalls")
 

@@ -11,8 +11,8 @@ from time import monotonic
 from typing import Any, Final
 
 from . import _deadline
+from ._activities import MustWait, here
 from ._objects import Client
-from ._sections import MustWait, here
 from .errors import ClientDied, ListenerClosed
 
 #: Seconds between two looks for who waits.

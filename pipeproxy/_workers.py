@@ -21,9 +21,9 @@ from time import monotonic
 from typing import Final, Protocol
 
 from . import _deadline, _descriptors
+from ._activities import Activity, here
 from ._callers import Caller
 from ._objects import Client, Shared
-from ._sections import Activity, here
 from ._wire import Frame, header
 from .errors import ListenerClosed
 

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from pipeproxy._activities import Activity
 from pipeproxy._callers import MOST_UNSENT, Caller, Callers
 from pipeproxy._objects import Client
-from pipeproxy._sections import Activity
 from pipeproxy.transports.pipe import Pipe, open_pair
 
 

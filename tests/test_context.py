@@ -5,8 +5,8 @@ from __future__ import annotations
 from math import inf
 from time import monotonic
 
+from pipeproxy._activities import Activity, Served
 from pipeproxy._context import context_of
-from pipeproxy._sections import Activity, Served
 from pipeproxy._wire import unpack_context
 
 CHAIN = Served(Activity(b"first process!!!", 7), (b"first process!!!", b"second process!!"), None)

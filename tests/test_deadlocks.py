@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from pipeproxy import DeadlockError, Listener, locked, spawn, spawning
+from pipeproxy._activities import Activity
 from pipeproxy._deadlocks import Edge, Wait, Waits
-from pipeproxy._sections import Activity, Entry, Section
+from pipeproxy._sections import Entry, Section
 
 from .support import PATIENCE
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from pipeproxy import CodecError, NotExposed, Released, _dispatch
+from pipeproxy._activities import Activity
 from pipeproxy._callers import Caller
 from pipeproxy._dispatch import Dispatch
 from pipeproxy._door import Route
@@ -16,7 +17,6 @@ from pipeproxy._faces import face_of
 from pipeproxy._members import FIRST_METHOD, GET, SET
 from pipeproxy._objects import Client, Objects, Shared
 from pipeproxy._residence import Residence
-from pipeproxy._sections import Activity
 from pipeproxy._wire import CALL, FAILURE, RESULT
 from pipeproxy.codecs import pickle as codec
 from pipeproxy.transports.pipe import open_pair

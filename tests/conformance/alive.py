@@ -417,9 +417,6 @@ def streams_end_as_generators_do(shop: Shop) -> None:
     assert type(raised_by(lambda: stream.throw(KeyError("no")))) is KeyError
     assert list(stream) == []  # also what had come already
 
-    del stream, error
-    shop.node("a")  # with it the owner hears of the end of the streams, and lets go of the errors
-
 
 def streams_are_taken_from_once(shop: Shop) -> None:
     """Whoever falls behind a process that takes from the same stream is told."""

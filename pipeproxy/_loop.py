@@ -1,0 +1,58 @@
+"""Serving in an event loop: it waits for the listener beside all else, and takes turns."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from ._home import Home
+from ._service import Service
+from ._turns import Turns
+
+if TYPE_CHECKING:
+    import asyncio
+
+#: Seconds between two looks at what cannot wake the loop by itself.
+_LOOK_EVERY: Final = 0.05
+
+
+async def serve(turns: Turns, service: Service, home: Home) -> None:
+    """Serve in the running event loop until the listener is closed.
+
+    Raises:
+        RuntimeError: it is served already.
+    """
+    from asyncio import get_running_loop
+
+    loop = get_running_loop()
+    ended: asyncio.Future[None] = loop.create_future()
+    turns.enter_loop(loop)
+    number = service.callers.poller.fileno()
+    tasks = service.dispatch.errands.tasks
+    looks: list[asyncio.TimerHandle] = []
+
+    def turn() -> None:
+        try:
+            turns.take(lambda check: service.turn(0))
+        except BaseException as error:  # Ctrl-C, or this process was forked by a method
+            if not ended.done():
+                ended.set_exception(error)
+        if home.closed and not ended.done():
+            ended.set_result(None)
+        if service.dispatch.blocked and not ended.done() and not looks:
+            looks.append(loop.call_later(_LOOK_EVERY, look))
+
+    def look() -> None:
+        looks.clear()
+        turn()
+
+    try:
+        tasks.loop, tasks.ended = loop, ended
+        loop.add_reader(number, turn)
+        await ended
+    finally:
+        if tasks.loop is not None:  # else this is a forked child, where the loop is a copy as well
+            for handle in looks:
+                handle.cancel()
+            loop.remove_reader(number)
+            tasks.close()
+            turns.leave_loop()
