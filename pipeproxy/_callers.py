@@ -49,6 +49,7 @@ class Caller(Channel):
         client: the process of that.
         asked: upcalls that the thread was not seen to answer, by ident.
         returned: proxies of objects of the client's that went home with the latest reply.
+        returned: what was told last of the client's own objects, and it may not have heard.
         relays: sections were entered on it in the name of other activities.
         frames: what has arrived and was not served yet.
         writing: it did not take all that was said to it, so the owner waits until it takes more.
@@ -74,6 +75,7 @@ class Caller(Channel):
         "paused",
         "relays",
         "returned",
+        "returned",
         "serving",
         "upcalls",
         "wait",
@@ -87,6 +89,7 @@ class Caller(Channel):
         self.client = client
         self.upcalls = upcalls
         self.asked: dict[int, Any] = {}
+        self.returned: list[tuple[int, int, int]] = []
         self.relays = False
         self.returned: list[Any] = []
         self.frames: deque[Frame] = deque()
@@ -120,12 +123,16 @@ class Caller(Channel):
         lender: Holdings = self.client.lender
         news, told = lender.news_for(self.client.token)
         lender.told(news)
+        if news:  # what was told before is known: the client has called again since
+            self.returned = news
         return told
 
     def is_waited_for(self) -> bool:
         """Whether the thread waits for an answer, and can be called meanwhile."""
         if self.ended or self.pipe.closed:
             return False
+        if any(asked.reply is None for asked in list(self.asked.values())):
+            return False  # it runs what it was asked, and does not wait meanwhile
         return self.serving or any(frame[0] in _WAITING for frame in list(self.frames))
 
 
@@ -202,6 +209,8 @@ class Callers:
                 self._wait_no_more(number)
                 del table[number]
         caller.client.channels.discard(caller)
+        if caller.returned:
+            caller.client.lender.repeat(caller.returned)
         caller.close()
 
     def hang_up(self) -> None:

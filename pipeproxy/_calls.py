@@ -88,13 +88,18 @@ class Owner:
             if up is not None:
                 return self._call_up(up, number, plain, member, args, kwargs)
         payload, lent = codec.encode_atoms(args, kwargs), None
-        if payload is None:
-            lent = self._around.outgoing(self.route)
-            payload = self._encode(plain, member, args, kwargs, lent)
         kind, deadline = CALL, _deadline.current()
-        if served is not None or deadline is not None:
-            kind, payload = CALL_WITHIN, context_of(served, deadline) + payload
-        line, ident = self._exchange.line(deadline)
+        try:
+            if payload is None:
+                lent = self._around.outgoing(self.route)
+                payload = self._encode(plain, member, args, kwargs, lent)
+            if served is not None or deadline is not None:
+                kind, payload = CALL_WITHIN, context_of(served, deadline) + payload
+            line, ident = self._exchange.line(deadline)
+        except BaseException:
+            if lent is not None:
+                lent.take_back()
+            raise
         answer = None
         try:
             kind, answer = self._exchange.ask(line, kind, number, member, payload, deadline)
