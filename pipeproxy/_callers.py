@@ -49,7 +49,7 @@ class Caller(Channel):
         client: the process of that.
         asked: upcalls that the thread was not seen to answer, by ident.
         returned: proxies of objects of the client's that went home with the latest reply.
-        returned: what was told last of the client's own objects, and it may not have heard.
+        last_news: what was told last of the client's own objects, and it may not have heard.
         relays: sections were entered on it in the name of other activities.
         frames: what has arrived and was not served yet.
         writing: it did not take all that was said to it, so the owner waits until it takes more.
@@ -71,10 +71,10 @@ class Caller(Channel):
         "entry",
         "errand",
         "frames",
+        "last_news",
         "parked",
         "paused",
         "relays",
-        "returned",
         "returned",
         "serving",
         "upcalls",
@@ -89,7 +89,7 @@ class Caller(Channel):
         self.client = client
         self.upcalls = upcalls
         self.asked: dict[int, Any] = {}
-        self.returned: list[tuple[int, int, int]] = []
+        self.last_news: list[tuple[int, int, int]] = []
         self.relays = False
         self.returned: list[Any] = []
         self.frames: deque[Frame] = deque()
@@ -124,7 +124,7 @@ class Caller(Channel):
         news, told = lender.news_for(self.client.token)
         lender.told(news)
         if news:  # what was told before is known: the client has called again since
-            self.returned = news
+            self.last_news = news
         return told
 
     def is_waited_for(self) -> bool:
@@ -209,8 +209,8 @@ class Callers:
                 self._wait_no_more(number)
                 del table[number]
         caller.client.channels.discard(caller)
-        if caller.returned:
-            caller.client.lender.repeat(caller.returned)
+        if caller.last_news:
+            caller.client.lender.repeat(caller.last_news)
         caller.close()
 
     def hang_up(self) -> None:

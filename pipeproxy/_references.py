@@ -123,6 +123,9 @@ class AtHome(Protocol):
     def proxy_of(self, number: int) -> Any:
         """Return a proxy that calls it directly."""
 
+    def link_to(self, target: object) -> Link | None:
+        """Return how to reach an object, if it is shared here."""
+
     def answer(self, process: bytes, frame: Frame, payload: bytes | memoryview) -> Answer:
         """Answer an upcall of another process."""
 
@@ -183,6 +186,11 @@ class Passing:
                 return arrive, link.reference
             return self._lent().refer(value)
         if travels_alive(value) or type(value) is GeneratorType:
+            for home in list(homes.values()):  # it may be shared already, by a door of its own
+                link = home.link_to(value)
+                if link is not None and link.route.address:
+                    link.keep()
+                    return arrive, link.reference
             return self._lent().refer(value)
         return copied(value)
 

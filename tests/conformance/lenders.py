@@ -227,7 +227,9 @@ def lend_from_threads(office: Any, threads: int, times: int) -> list[int]:
         return value
 
     def work(number: int) -> None:
-        right.append(sum(office.call(by_ref(echo), (number, n)) == (number, n) for n in range(times)))
+        right.append(
+            sum(office.call(by_ref(echo), (number, n)) == (number, n) for n in range(times))
+        )
 
     run_threads([partial(work, number) for number in range(threads)])
     return right

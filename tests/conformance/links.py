@@ -26,6 +26,9 @@ class Link:
         """Go on along a way, and return the names of all that were on it."""
         return self._name + (way[0].go(way[1:]) if way else "")
 
+    def another(self) -> Link:
+        return Link(self._name)
+
     def times(self, way: list[Any]) -> list[float | None]:
         """Return what is left of the time, here and along the way."""
         deadline = current()
