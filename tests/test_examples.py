@@ -1,0 +1,37 @@
+"""The examples that run to their end by themselves print what they promise."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+from .support import PATIENCE
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+
+
+def run(name: str, cwd: Path) -> list[str]:
+    """Return the lines that an example prints; anything on its standard error fails the test."""
+    command = [sys.executable, "-W", "error", str(EXAMPLES / name)]
+    done = subprocess.run(
+        command, cwd=cwd, capture_output=True, text=True, timeout=PATIENCE, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout.splitlines()
+
+
+def test_a_bar_is_moved_from_another_process(tmp_path: Path) -> None:
+    *_, told, here, elsewhere = run("progress.py", tmp_path)
+    assert told == "told of every page: True"
+    assert here == "told here: True"
+    assert elsewhere == "printed elsewhere: True"
+
+
+def test_a_slow_and_a_dead_subscriber_harm_nobody(tmp_path: Path) -> None:
+    lines = run("hub.py", tmp_path)
+    assert lines[-1] == "lost: doomed; still subscribed: nobody"
+    assert "quick    20 messages, in order: True" in lines
+    assert "slow     20 messages, in order: True" in lines
+    last = [line.split()[0] for line in lines if "last message" in line]
+    assert last == ["quick", "slow"]
