@@ -64,7 +64,8 @@ class Exchange:
 
     def line(self, deadline: float | None) -> tuple[Line, int]:
         """Return this thread's line, ready for the call of the ident that is returned with it."""
-        line = self.lines.mine(deadline)
+        server = here.server
+        line = self.lines.mine(deadline, None if server is None else server.beside)
         line.busy = True
         ident = line.ident = next(idents)
         return line, ident

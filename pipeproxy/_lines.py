@@ -12,7 +12,7 @@ import select
 import sys
 import threading
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from time import monotonic
 from typing import Any, Final
@@ -34,6 +34,10 @@ _PAUSE: Final = 0.001
 _REFUSALS: Final = 100
 #: Seconds that a process takes, at most, to be seen dead after its pipes were closed.
 _DYING: Final = 0.2
+
+
+#: ``beside(reader, since, deadline)``: see `pipeproxy._service.Service.beside`.
+Beside = Callable[[int, float, "float | None"], object]
 
 
 class Line(Channel):
@@ -101,8 +105,11 @@ class Lines:
         self._mine = _Mine()
         self._all = []
 
-    def mine(self, deadline: float | None) -> Line:
+    def mine(self, deadline: float | None, beside: Beside | None = None) -> Line:
         """Return this thread's line, with no exchange under way; open one where it has none.
+
+        Args:
+            beside: waits for a moment and serves others meanwhile, if this thread can.
 
         Raises:
             OwnerDied, ListenerClosed, CallTimeout: the owner can or does not answer the door.
@@ -112,7 +119,7 @@ class Lines:
         mine = self._mine
         line = mine.lines.get(mine.depth)
         if line is None or line.busy:
-            line = mine.lines[mine.depth] = self._open(deadline)
+            line = mine.lines[mine.depth] = self._open(deadline, beside)
         return line
 
     @contextmanager
@@ -203,7 +210,7 @@ class Lines:
 
     # -- opening ----------------------------------------------------------------------------------
 
-    def _open(self, deadline: float | None) -> Line:
+    def _open(self, deadline: float | None, beside: Beside | None) -> Line:
         if self._farewell:
             raise self.closed()
         if self._life is None:
@@ -213,7 +220,7 @@ class Lines:
                 raise self.died() from None
         for _ in range(_REFUSALS):
             line, nonce = self._knock(deadline)
-            if self._is_accepted(line, nonce, deadline):
+            if self._is_accepted(line, nonce, deadline, beside):
                 self._introduced = True
                 return line
             # It hung up. If it dies, the next knock tells; else it is out of descriptors, and
@@ -257,11 +264,20 @@ class Lines:
             theirs.close()
         return line if sent else None
 
-    def _is_accepted(self, line: Line, nonce: bytes, deadline: float | None) -> bool:
+    def _is_accepted(
+        self, line: Line, nonce: bytes, deadline: float | None, beside: Beside | None
+    ) -> bool:
         """Wait for the hello; False if the owner hung up instead."""
-        complain_at: float | None = monotonic() + _PATIENCE
+        since = monotonic()
+        complain_at: float | None = since + _PATIENCE
         while True:
-            if not self._wait(_earliest(deadline, complain_at), (line.pipe.reader, False)):
+            if beside is not None:  # the owner may knock here and wait for this thread, too
+                beside(line.pipe.reader, since, deadline)
+                waits = complain_at is None or monotonic() < complain_at
+            else:
+                until = _earliest(deadline, complain_at)
+                waits = bool(self._wait(until, (line.pipe.reader, False)))
+            if not waits:
                 if deadline is not None and monotonic() >= deadline:
                     raise _deadline.passed()
                 _complain(self.route.pid)
