@@ -95,8 +95,7 @@ def test_an_object_has_one_section_wherever_it_is_shared() -> None:
     lent_one: Any = by_ref(counter)
     with listener, second:
         sections = {
-            home._objects.of(counter).section
-            for home in (listener._home, second._home, lending())
+            home._objects.of(counter).section for home in (listener._home, second._home, lending())
         }
         assert len(sections) == 1
 

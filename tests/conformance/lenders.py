@@ -149,7 +149,7 @@ def lend_functions(office: Any) -> list[bool]:
         def __call__(self) -> tuple[int, int]:
             return here()
 
-    functions: list[Any] = [here, Local().method, Local.static, lambda: here(), partial(here)]
+    functions: list[Any] = [here, Local().method, Local.static, lambda *_: here(), partial(here)]
     return [office.call(by_ref(function)) == here() for function in [*functions, Local()]]
 
 

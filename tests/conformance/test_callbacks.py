@@ -6,7 +6,9 @@ import gc
 import os
 import signal
 from collections.abc import Iterator
+from functools import partial
 from multiprocessing import Pipe
+from multiprocessing.connection import wait
 from time import monotonic
 from typing import Any
 
@@ -276,15 +278,15 @@ def test_who_kills_the_owner_in_a_callback_is_told_once_that_is_over(context: An
         proxy, host = spawn(Office)
     over: list[bool] = []
 
-    def kill() -> None:
-        host.process.kill()
-        host.process.join()
+    def kill(process: Any) -> None:
+        process.kill()
+        process.join()
         over.append(True)
 
     with host, pytest.raises(OwnerDied):
-        proxy.call(by_ref(kill))
+        proxy.call(by_ref(partial(kill, host.process)))
     assert over == [True]
-    del kill, host
+    del host
     assert lenders.lent() == 0
 
 
@@ -359,7 +361,7 @@ def test_a_hundred_killed_clients_leave_nothing(
         for client in clients:
             client.start()
         with listener.background():
-            poll_until(lambda: any(ours.poll() for ours, _ in pipes))
+            assert wait([ours for ours, _ in pipes], PATIENCE)
             for client in clients:
                 client.kill()
         listener.serve(until=clients)

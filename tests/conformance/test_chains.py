@@ -64,9 +64,10 @@ def in_a_method(link: Link, proxy: Any, listener: Listener[Any], how: str) -> An
         link.task = call
         with Child("fork", links.begin, proxy) as child:
             if how == "serve":
-                listener.serve(until=lambda: child._control.poll())
-                return child.result()
-            return child.result(listener)
+                listener.serve(until=child._control.poll)
+            said = child.result(listener)
+        link.task = None  # it holds the way
+        return said
 
     return make
 
