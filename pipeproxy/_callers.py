@@ -137,9 +137,11 @@ class Callers:
         readers: callers by the descriptor that is readable when they said something.
         writers: those that did not take all that was said to them, by the other one.
         watched: what to do when any other descriptor is readable.
+        closed: nobody is served any more.
     """
 
     def __init__(self) -> None:
+        self.closed = False
         self.poller = make_poller()
         self.readers: dict[int, Caller] = {}
         self.writers: dict[int, Caller] = {}
@@ -221,6 +223,7 @@ class Callers:
 
     def close(self) -> None:
         """Close everything; in a forked child only the copies, as nothing is unregistered."""
+        self.closed = True
         with _descriptors.lock:
             self.poller.close()
             for caller in list(self.readers.values()):
