@@ -222,8 +222,8 @@ class Attendance:
         if caller.asked:
             frames = [frame for frame in frames if not _answers(caller, frame)]
         caller.frames += frames
-        if frames and caller.returned:
-            caller.returned = []  # it calls again, so it has got what the latest reply held
+        if frames and (caller.returned or caller.told):
+            caller.heard()
         if caller.client.wanted:
             self._hand_up(caller)
         return True

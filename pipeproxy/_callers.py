@@ -49,6 +49,7 @@ class Caller(Channel):
         client: the process of that.
         asked: upcalls that the thread was not seen to answer, by ident.
         returned: proxies of objects of the client's that went home with the latest reply.
+        told: what its process was told with it of what is held of that no more.
         relays: sections were entered on it in the name of other activities.
         frames: what has arrived and was not served yet.
         writing: it did not take all that was said to it, so the owner waits until it takes more.
@@ -75,6 +76,7 @@ class Caller(Channel):
         "relays",
         "returned",
         "serving",
+        "told",
         "upcalls",
         "wait",
         "worker",
@@ -89,6 +91,7 @@ class Caller(Channel):
         self.asked: dict[int, Any] = {}
         self.relays = False
         self.returned: list[Any] = []
+        self.told: list[tuple[int, int, int]] = []
         self.frames: deque[Frame] = deque()
         self.writing = False
         self.paused = False
@@ -119,8 +122,15 @@ class Caller(Channel):
         """Return the frames that tell its process which of its objects are needed no more."""
         lender: Holdings = self.client.lender
         news, told = lender.news_for(self.client.token)
-        lender.told(news)
+        self.told += news
         return told
+
+    def heard(self) -> None:
+        """Note that it calls again, so it has got what the latest reply held."""
+        self.returned = []
+        if self.told:
+            self.client.lender.told(self.told)
+            self.told = []
 
     def is_waited_for(self) -> bool:
         """Whether the thread waits for an answer, and can be called meanwhile."""

@@ -65,7 +65,7 @@ class Exchange:
     def line(self, deadline: float | None) -> tuple[Line, int]:
         """Return this thread's line, ready for the call of the ident that is returned with it."""
         line = self.lines.mine(deadline)
-        line.busy = True
+        line.busy, line.said = True, False
         ident = line.ident = next(idents)
         return line, ident
 
@@ -98,6 +98,7 @@ class Exchange:
         return reply
 
     def _exchange(self, line: Line, head: bytes, payload: bytes, deadline: float | None) -> Reply:
+        line.said = True
         _send(line, head, payload)
         server = here.server
         beside = None if server is None else server.beside

@@ -207,6 +207,19 @@ def test_late_replies_leave_nothing_after_the_next_call(scene: Scene) -> None:
         assert scene.is_left()
 
 
+def test_nothing_stays_lent_of_a_call_however_it_ended(scene: Scene) -> None:
+    with Child("fork", alive.lend_and_give_up, scene.proxy) as child:
+        assert child.result(scene.listener) == [0, 0, 0, 0]
+    assert scene.is_left()
+
+
+def test_next_to_nothing_stays_lent_of_interrupted_calls(scene: Scene) -> None:
+    with Child("fork", alive.lend_and_be_interrupted, scene.proxy, 400) as child:
+        raised, lent = child.result(scene.listener)
+    assert raised > 50
+    assert lent < raised / 10  # who is interrupted as it writes cannot know whether it was heard
+
+
 def test_an_owner_that_is_interrupted_keeps_nothing() -> None:
     def owner() -> None:
         scene = Scene()
