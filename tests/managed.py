@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterator
 from queue import Queue
 from typing import Any
@@ -97,6 +98,11 @@ def begun(thing: Any) -> int:
     return sum(shared.counts)
 
 
+def objects() -> int:
+    """How many objects are shared."""
+    return sum(len(home._objects) for home in homes.values())
+
+
 class Manager(SyncManager):
     """A manager with types of its own."""
 
@@ -114,6 +120,8 @@ Manager.register("given")
 Manager.register("number", int)
 Manager.register("waiting", waiting)
 Manager.register("begun", begun)
+Manager.register("objects", objects)
+Manager.register("threads", threading.active_count)
 
 
 class Stranger(BaseManager):
@@ -180,3 +188,16 @@ def square(number: int) -> int:
 
 def divide(number: int) -> float:
     return 1 / number
+
+
+_held: list[Any] = []
+
+
+def hold(manager: Any, table: Any) -> None:
+    """Hold objects of every kind, for as long as this process lives."""
+    lock, handmade, rows = manager.Lock(), manager.handmade(1), manager.list([[1], []])
+    lock.acquire()
+    rows[1].append(manager.dict(a={}))
+    table[os.getpid()] = {"list": []}
+    _held.extend([lock, handmade, rows, rows[0], rows[1][0]["a"], iter(rows), table[os.getpid()]])
+    table.pop(os.getpid())

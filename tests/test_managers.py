@@ -34,6 +34,7 @@ from .managed import (
     divide,
     get,
     give_back,
+    hold,
     nest,
     note,
     square,
@@ -619,6 +620,33 @@ def test_what_nobody_holds_is_given_up(manager: Any) -> None:
     del table["inner"]
     gc.collect()
     assert counter() is None
+
+
+def test_what_the_dead_held_is_given_up(manager: Any) -> None:
+    table, queue = manager.dict(), manager.Queue()
+    objects, threads = manager.objects(), manager.threads()
+    children = [Child("fork", hold, manager, table) for _ in range(8)]
+    for child in children:
+        child.result()
+        child.do(get, queue)
+    waits_at(manager, queue, len(children))
+    assert manager.objects() > objects
+    assert manager.threads() > threads
+    for child in children:
+        child.kill()
+    poll_until(lambda: (manager.objects(), manager.threads()) == (objects, threads))
+    assert (table, queue.qsize()) == ({}, 0)
+
+
+def test_the_example_shows_the_difference() -> None:
+    command = [sys.executable, "-W", "error", str(ROOT / "examples" / "migrating.py")]
+    done = subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    _, sold, lock, _ = [line.split() for line in done.stdout.splitlines()]
+    assert sold == "apples sold 0 of 400 400 of 400".split()
+    assert lock == "lock of a dead clerk held free".split()
 
 
 def test_there_is_one_serializer() -> None:
