@@ -45,6 +45,11 @@ class Counter:
         return "reset"
 
 
+class Shy:
+    def _say(self) -> str:
+        return "said"
+
+
 class CounterProxy(BaseProxy):
     _exposed_ = ("add", "_reset", "__getattribute__")
 
@@ -116,6 +121,7 @@ Manager.register("squares", squares, proxytype=IteratorProxy)
 Manager.register("stack", list, StackProxy)
 Manager.register("table", dict, DictProxy)
 Manager.register("adder", Counter, AdderProxy)
+Manager.register("shy", Shy, exposed=["_say"])
 Manager.register("given")
 Manager.register("number", int)
 Manager.register("waiting", waiting)

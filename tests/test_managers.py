@@ -296,6 +296,8 @@ def test_only_exposed_methods_are_there(manager: Any, context: BaseContext) -> N
     assert counter._reset() == "reset"
     assert not hasattr(counter, "fail")
     assert not hasattr(counter, "total")
+    assert type(counter) is type(manager.exposed())
+    assert manager.shy()._say() == "said"
     with Child(context, add, counter, 4) as child:
         assert child.result() == (4, "AutoProxy[exposed]")
 
@@ -339,6 +341,9 @@ def test_a_type_without_a_callable_takes_what_it_is_given(manager: Any) -> None:
     assert counter.add(1) == 3
     assert counter.pid() == manager._process.pid
     assert manager.number("5") == 5
+    for wrong in (manager.given, lambda: manager.given(1, 2), lambda: manager.given(1, more=2)):
+        with pytest.raises(TypeError, match="without a callable"):
+            wrong()
 
 
 def test_types_are_those_of_the_class_and_the_classes_above(manager: Any) -> None:
@@ -354,6 +359,9 @@ def test_proxies_that_call_by_name_are_compared_and_copied(manager: Any) -> None
     other = pickle.loads(pickle.dumps(counter))
     assert (other, hash(other)) == (counter, hash(counter))
     assert counter != manager.handmade(4)
+    assert counter != 4
+    table = manager.dict({counter: 1})
+    assert (table[counter], counter in manager.list([3, counter])) == (1, True)
     assert copy.copy(counter) is counter
     assert copy.deepcopy(counter).total == 4
     assert type(copy.deepcopy(counter)) is Counter
