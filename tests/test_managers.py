@@ -87,6 +87,17 @@ def test_what_is_picked_out_of_a_list_is_live(manager: Any) -> None:
     assert isinstance(first, list)
 
 
+def test_a_set_that_is_picked_out_is_live(manager: Any) -> None:
+    table = manager.dict(tags={1, 2})
+    table["tags"].add(3)
+    table["tags"] -= {1}
+    tags = table["tags"]
+    assert (tags, str(tags), 3 in tags, len(tags)) == ({2, 3}, "{2, 3}", True, 2)
+    plain = (tags | {4}, {4} | tags, tags & {2}, {2, 5} - tags, tags.union([7]), tags.copy())
+    assert plain == ({2, 3, 4}, {2, 3, 4}, {2}, {5}, {2, 3, 7}, {2, 3})
+    assert {type(value) for value in (*plain, table.copy()["tags"])} == {set}
+
+
 def test_what_is_read_all_at_once_is_a_copy(manager: Any) -> None:
     table = manager.dict(a={"b": {}}, c=[[1]])
     table["a"]["b"]["x"] = 1
