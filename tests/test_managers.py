@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import copy
 import gc
 import multiprocessing
@@ -20,7 +21,15 @@ from typing import Any
 
 import pytest
 
-from pipeproxy import CallTimeout, NotExposed, OwnerDied, _life, managers, timeout
+from pipeproxy import (
+    CallTimeout,
+    ListenerClosed,
+    NotExposed,
+    OwnerDied,
+    _life,
+    managers,
+    timeout,
+)
 
 from .children import ROOT, Child, poll_until
 from .managed import (
@@ -742,3 +751,32 @@ def add_as_stranger(address: Any) -> tuple[int, int]:
     stranger.connect()
     counter: Any = stranger.Counter(1)
     return counter.add(2), counter.pid()
+
+
+SERVE = """
+import signal
+from tests.managed import Manager
+signal.signal(signal.SIGINT, signal.default_int_handler)
+server = Manager(authkey=b"a key").get_server()
+print(repr(server.address), flush=True)
+server.serve_forever()
+print("served")
+"""
+
+
+def test_a_server_ends_in_peace_by_ctrl_c() -> None:
+    command = [sys.executable, "-W", "error", "-c", SERVE]
+    pipes: Any = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, cwd=ROOT, **pipes) as server:
+        try:
+            stranger = Stranger(ast.literal_eval(server.stdout.readline()), b"a key")
+            stranger.connect()
+            counter: Any = stranger.Counter(1)
+            assert (counter.add(1), counter.pid()) == (2, server.pid)
+            server.send_signal(signal.SIGINT)
+            assert server.communicate(timeout=PATIENCE) == ("served\n", "")
+        finally:
+            server.kill()
+    assert server.returncode == 0
+    with pytest.raises((OwnerDied, ListenerClosed)):
+        counter.add(1)
