@@ -72,6 +72,15 @@ class OpenProxy(NamespaceProxy):
         return self._callmethod("add", (amount,))
 
 
+def echo() -> Any:
+    said: Any = "ready"
+    while True:
+        try:
+            said = yield said
+        except KeyError as error:
+            said = error.args
+
+
 class StackProxy(ListProxy):  # type: ignore[valid-type,misc]
     def push(self, item: Any) -> Any:
         self._callmethod("append", (item,))
@@ -118,6 +127,7 @@ Manager.register("open", Counter, OpenProxy)
 Manager.register("exposed", Counter, exposed=("add", "_reset"))
 Manager.register("family", Counter, method_to_typeid={"twin": "family"})
 Manager.register("squares", squares, proxytype=IteratorProxy)
+Manager.register("echo", echo, proxytype=IteratorProxy)
 Manager.register("stack", list, StackProxy)
 Manager.register("table", dict, DictProxy)
 Manager.register("adder", Counter, AdderProxy)

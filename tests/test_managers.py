@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import array
 import ast
 import copy
 import gc
 import multiprocessing
+import operator
 import os
 import pickle
 import signal
@@ -16,6 +18,7 @@ import traceback
 import weakref
 from collections.abc import Iterator
 from multiprocessing import AuthenticationError, ProcessError
+from multiprocessing.connection import Client
 from multiprocessing.context import BaseContext
 from typing import Any
 
@@ -102,7 +105,7 @@ def test_a_set_that_is_picked_out_is_live(manager: Any) -> None:
     table["tags"] -= {1}
     tags = table["tags"]
     assert (tags, str(tags), 3 in tags, len(tags)) == ({2, 3}, "{2, 3}", True, 2)
-    plain = (tags | {4}, {4} | tags, tags & {2}, {2, 5} - tags, tags.union([7]), tags.copy())
+    plain = (tags | {4}, {4} | tags, tags & {2}, {2, 5} - tags, tags.union([7]), tags._getvalue())
     assert plain == ({2, 3, 4}, {2, 3, 4}, {2}, {5}, {2, 3, 7}, {2, 3})
     assert {type(value) for value in (*plain, table.copy()["tags"])} == {set}
 
@@ -111,7 +114,7 @@ def test_what_is_read_all_at_once_is_a_copy(manager: Any) -> None:
     table = manager.dict(a={"b": {}}, c=[[1]])
     table["a"]["b"]["x"] = 1
     assert table["c"][0][0] == 1
-    for read in (table.copy(), dict(table.items()), table | {}, table._getvalue()):
+    for read in (table.copy(), dict(table.items()), table | {}, {} | table, table._getvalue()):
         assert pickle.loads(pickle.dumps(read)) == {"a": {"b": {"x": 1}}, "c": [[1]]}
         assert {type(value) for value in read.values()} == {dict, list}
         assert type(read["a"]["b"]) is dict
@@ -119,7 +122,15 @@ def test_what_is_read_all_at_once_is_a_copy(manager: Any) -> None:
     assert table["a"]["b"]["x"] == 1
     rows = manager.list([[1], [2]])
     assert rows[0] == [1]
-    for row in (*rows, *rows[:], *reversed(rows), *rows.copy(), *(rows * 2)):
+    for row in (
+        *rows,
+        *rows[:],
+        *reversed(rows),
+        *rows.copy(),
+        *operator.add(rows, []),
+        *(rows * 2),
+        *rows._getvalue(),
+    ):
         assert type(row) is list
         row.append(3)
     assert rows == [[1], [2]]
@@ -239,6 +250,7 @@ def test_an_array_is_used_as_one(manager: Any) -> None:
     numbers[0] = 9
     assert list(numbers) == [9, 3, 4, 3, 4]
     assert len(numbers) == 5
+    assert numbers._getvalue() == array.array("i", [9, 3, 4, 3, 4])
     with pytest.raises(TypeError):
         numbers[0] = "x"
 
@@ -308,6 +320,9 @@ def test_a_namespace_proxy_of_the_users_reaches_attributes(manager: Any) -> None
     assert not hasattr(counter, "total")
     counter._local = 1
     assert counter._local == 1
+    del counter._local
+    with pytest.raises(AttributeError):
+        counter._local
 
 
 def test_only_exposed_methods_are_there(manager: Any, context: BaseContext) -> None:
@@ -354,6 +369,12 @@ def test_an_iterator_stays_where_it_is(manager: Any) -> None:
     squares = manager.squares()
     assert next(squares) == 0
     assert list(squares) == [1, 4, 9, 16]
+    echo = manager.echo()
+    assert (next(echo), echo.send("hello")) == ("ready", "hello")
+    assert echo.throw(KeyError("thrown")) == ("thrown",)
+    echo.close()
+    with pytest.raises(StopIteration):
+        next(echo)
 
 
 def test_a_type_without_a_callable_takes_what_it_is_given(manager: Any) -> None:
@@ -522,6 +543,8 @@ def test_what_a_condition_waits_for_is_asked_in_the_process_that_waits(
         assert child.result() is True
     with condition:
         assert condition.wait_for(lambda: False, 0.01) is False
+        assert condition.wait(0.01) is False
+        condition.notify_all()
 
 
 def test_an_event_and_a_barrier_hold_processes_back(manager: Any, context: BaseContext) -> None:
@@ -721,6 +744,13 @@ def test_a_stranger_with_another_key_is_refused() -> None:
         assert stranger.Counter(1).add(1) == 2
         stranger.shutdown()
         assert made.dict() == {}
+
+
+def test_a_stranger_that_says_nothing_keeps_nobody_waiting() -> None:
+    with Manager(authkey=b"a key") as made, Client(made.address):
+        stranger = Stranger(made.address, b"a key")
+        stranger.connect()
+        assert stranger.Counter(1).add(1) == 2  # type: ignore[attr-defined]
 
 
 def test_an_address_that_is_taken_is_said() -> None:
