@@ -8,6 +8,8 @@ The rooms of this package, from the doors down; each imports only what stands be
     doors    __init__, proxy                       what users import
              testing > _taps, _transport_check     the chaos kit, for users' classes and transports
              managers > _managed                   multiprocessing.managers' interface
+             __main__ > stubs > _stubs             types of proxies, written
+             mypy_plugin > _mypy                   and taken by mypy
     ends     _spawn > _listener > _stats, _home    share, serve; objects at home
              _turns > _service                     whose loop it is; wait, read, reply
              _dispatch > _errands                  look up, run or let wait
@@ -24,6 +26,7 @@ The rooms of this package, from the doors down; each imports only what stands be
     leaves   _wire, codecs, transports, _door, _life, _until, _sigint
     words    errors, _marks, _members              what can go wrong, what is exposed
              _spec > _stdlib > _survey             from a class to its spec
+             _shared                               what has a generated type
              _deadline, _descriptors               what every call and every room minds
 """
 
@@ -62,6 +65,7 @@ if typing.TYPE_CHECKING:
     from ._listener import Listener, share
     from ._locked import locked
     from ._orphans import end_with
+    from ._shared import Shared
     from ._spawn import Host, spawn, spawning
     from ._values import by_value
 
@@ -82,6 +86,7 @@ __all__ = [
     "Released",
     "RemoteError",
     "RemoteTraceback",
+    "Shared",
     "SpecError",
     "blocking",
     "by_ref",
@@ -103,6 +108,7 @@ __all__ = [
 _LATER = {
     "Host": "_spawn",
     "Listener": "_listener",
+    "Shared": "_shared",
     "by_ref": "_lent",
     "by_value": "_values",
     "end_with": "_orphans",

@@ -1,0 +1,340 @@
+"""Annotations, moved from where they stand into a stub.
+
+An object of a proxied class never travels: what a method returns arrives as its proxy, and where
+one is taken the proxy is taken as well. So a type is moved in one of three ways.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable, Collection
+from enum import Enum
+from typing import NamedTuple
+
+from ._names import Names
+from ._parameters import Parameter, Scope, definition, parameter_called
+from ._sources import (
+    Imported,
+    Origin,
+    bound_by,
+    dotted,
+    executed,
+    find,
+    find_module,
+    loaded,
+)
+
+
+class Way(Enum):
+    """What a type is of: a value that a proxy gives, one that it takes, or neither."""
+
+    GIVEN, TAKEN, PLAIN = range(3)
+
+
+_OTHER = {Way.GIVEN: Way.TAKEN, Way.TAKEN: Way.GIVEN, Way.PLAIN: Way.PLAIN}
+_TYPING = {"typing", "typing_extensions", "collections.abc", "builtins", "contextlib"}
+_SENT = {"Generator", "AsyncGenerator", "Coroutine"}  # their second argument goes the other way
+
+#: A list of accounts is no list of accounts and proxies; what can only be read is.
+_READ_ONLY = _SENT.union(
+    "Iterable Iterator Sequence Collection Container Reversible AbstractSet Mapping".split(),
+    "tuple Tuple frozenset FrozenSet KeysView ValuesView ItemsView".split(),
+    "Awaitable AsyncIterable AsyncIterator ContextManager AsyncContextManager".split(),
+    "AbstractContextManager AbstractAsyncContextManager".split(),
+    "Optional Union Unpack Required NotRequired ReadOnly ClassVar Final".split(),
+)
+
+
+class _Found(NamedTuple):
+    """What a dotted name means, and how it came to where it stands.
+
+    Attributes:
+        origin: where it is defined.
+        module: the module that it, or its first part, is imported from, or is defined in.
+        name: the first part's name there; None if the first part is that module.
+        spelled: the first part.
+        rest: what follows it.
+    """
+
+    origin: Origin
+    module: str
+    name: str | None
+    spelled: str
+    rest: list[str]
+
+
+class Types:
+    """Moves the annotations of one class into a stub.
+
+    Args:
+        names: of the stub.
+        hidden: the names of the members of the class, which hide others inside of it.
+        proxy_of: the module and name of a class's proxies, None if its objects travel by value.
+
+    Attributes:
+        free: the type variables met that no class has, since it was last emptied.
+    """
+
+    def __init__(
+        self,
+        names: Names,
+        hidden: Collection[str],
+        proxy_of: Callable[[type], tuple[str, str] | None],
+    ) -> None:
+        self.free: dict[str, Parameter] = {}
+        self._names = names
+        self._hidden = hidden
+        self._proxy_of = proxy_of
+
+    def text(self, annotation: ast.expr, scope: Scope, way: Way) -> str:
+        """An annotation as it is to stand in the stub, in its author's words where they hold."""
+        original = _unquoted(annotation)
+        moved = self._move(original, scope, way)
+        if ast.dump(moved) != ast.dump(original):
+            return ast.unparse(moved)
+        if isinstance(annotation, ast.Constant) and isinstance(annotation.value, str):
+            return annotation.value.strip()
+        written = ast.get_source_segment(scope.source.text, annotation)
+        return written if written and "\n" not in written else ast.unparse(moved)
+
+    def name(self, module: str, name: str) -> str:
+        """What a name of a well-known module is called in the stub."""
+        return self._names.of(module, name, name, self._hidden)
+
+    def expression(self, value: ast.expr, scope: Scope) -> str:
+        """A decorator; what is in quotes stays in quotes."""
+        if isinstance(value, ast.Call):
+            arguments = [self.expression(a, scope) for a in value.args]
+            arguments += [f"{k.arg}={self.expression(k.value, scope)}" for k in value.keywords]
+            return f"{self.expression(value.func, scope)}({', '.join(arguments)})"
+        return ast.unparse(self._move_name(value, scope, Way.PLAIN) if dotted(value) else value)
+
+    def parameters(self, parameters: Collection[Parameter]) -> str:
+        """The type variables in brackets, "" if there are none."""
+        texts = []
+        for name, stars, bounds, default, scope in parameters:
+            moved = [self.text(bound, scope, Way.PLAIN) for bound in bounds]
+            text = stars + name
+            if moved:
+                text += f": {moved[0]}" if len(moved) == 1 else f": ({', '.join(moved)})"
+            if default is not None:
+                text += f" = {self.text(default, scope, Way.PLAIN)}"
+            texts.append(text)
+        return f"[{', '.join(texts)}]" if texts else ""
+
+    def class_at(self, name: ast.expr, scope: Scope) -> type | None:
+        """The class that a name stands for."""
+        found = self._find(name, scope)
+        value = loaded(found.origin) if found else None
+        return value if isinstance(value, type) else None
+
+    def special(self, name: ast.expr, scope: Scope) -> str:
+        """The name in `typing` or a module alike of what a name stands for, "" for others."""
+        found = self._find(name, scope)
+        return found.origin.qualname if found and found.origin.module in _TYPING else ""
+
+    def origin(self, name: ast.expr, scope: Scope) -> Origin | None:
+        """Where what a name stands for is defined."""
+        found = self._find(name, scope)
+        return found.origin if found else None
+
+    # -- moving -----------------------------------------------------------------------------------
+
+    def _move(self, node: ast.expr, scope: Scope, way: Way) -> ast.expr:
+        node = _unquoted(node)
+        if isinstance(node, (ast.Name, ast.Attribute)):
+            return self._move_name(node, scope, way)
+        if isinstance(node, ast.Subscript):
+            return self._move_subscript(node, scope, way)
+        if isinstance(node, ast.BinOp):
+            left, right = (self._move(side, scope, way) for side in (node.left, node.right))
+            return ast.BinOp(left, node.op, right)
+        if isinstance(node, (ast.List, ast.Tuple)):
+            return type(node)([self._move(e, scope, way) for e in node.elts], ast.Load())
+        if isinstance(node, ast.Starred):
+            return ast.Starred(self._move(node.value, scope, way), ast.Load())
+        return node
+
+    def _move_name(self, node: ast.expr, scope: Scope, way: Way) -> ast.expr:
+        first, *rest = dotted(node) or [""]
+        if first in scope.arguments:
+            argument = scope.arguments[first]
+            if argument is None or rest:  # P.args of a parameter specification
+                return node
+            return self._move(*argument, way)
+        parameter = parameter_called(first, scope)
+        if parameter:
+            self.free[first] = parameter
+            return node
+        found = self._find(node, scope)
+        if found is None:
+            return node
+        proxy = self._proxy(node, scope) if way is not Way.PLAIN else None
+        if proxy:
+            return proxy if way is Way.GIVEN else _union([self._plain(found), proxy])
+        alias = self._alias(found) if way is not Way.PLAIN else None
+        return self._move(*alias, way) if alias else self._plain(found)
+
+    def _move_subscript(self, node: ast.Subscript, scope: Scope, way: Way) -> ast.expr:
+        special = self.special(node.value, scope)
+        inner = list(node.slice.elts) if isinstance(node.slice, ast.Tuple) else [node.slice]
+        if special == "Literal":
+            plain = [e if isinstance(e, ast.Constant) else self._move(e, scope, way) for e in inner]
+            return self._subscript(self._move(node.value, scope, way), plain)
+        if special == "Annotated":
+            return self._move(inner[0], scope, way)
+        if special in {"type", "Type"}:
+            way = Way.PLAIN  # classes travel by name
+        proxy = self._proxy(node.value, scope) if way is not Way.PLAIN else None
+        if proxy:
+            given = self._subscript(proxy, [self._move(e, scope, Way.GIVEN) for e in inner])
+            return given if way is Way.GIVEN else _union([self._move(node, scope, _P), given])
+        if special == "Callable" and len(inner) == 2:
+            ways = [_OTHER[way], way]
+        elif way is Way.TAKEN and special not in _READ_ONLY and self._mentions(node.slice, scope):
+            return _union([self._with(node, inner, scope, [w] * len(inner)) for w in (_P, _G, _T)])
+        else:
+            ways = [_OTHER[way] if special in _SENT and i == 1 else way for i in range(len(inner))]
+        return self._with(node, inner, scope, ways)
+
+    def _with(
+        self, node: ast.Subscript, inner: list[ast.expr], scope: Scope, ways: list[Way]
+    ) -> ast.expr:
+        moved = [self._move(e, scope, way) for e, way in zip(inner, ways, strict=True)]
+        return self._subscript(self._move(node.value, scope, Way.PLAIN), moved)
+
+    @staticmethod
+    def _subscript(head: ast.expr, inner: list[ast.expr]) -> ast.expr:
+        one = inner[0] if len(inner) == 1 else ast.Tuple(inner, ast.Load())
+        return ast.Subscript(head, one, ast.Load())
+
+    def _plain(self, found: _Found) -> ast.expr:
+        if found.name is None:
+            head = self._names.of_module(found.module, found.spelled, self._hidden)
+        else:
+            head = self._names.of(found.module, found.name, found.spelled, self._hidden)
+        return _dotted([*head.split("."), *found.rest])
+
+    # -- finding ----------------------------------------------------------------------------------
+
+    def _find(self, node: ast.expr, scope: Scope) -> _Found | None:
+        spelled, *rest = dotted(node) or [""]
+        own = scope.source.name
+        if scope.node is not None and _has_type(scope.node, spelled):
+            inside = [*scope.qualname.split("."), spelled, *rest]
+            return _Found(Origin(own, ".".join(inside)), own, inside[0], inside[0], inside[1:])
+        bound = scope.source.binding(spelled)
+        if isinstance(bound, Imported):
+            module = bound.module if bound.name is None else f"{bound.module}.{bound.name}"
+            if bound.name is None or find_module(module):
+                return _in_module(module, spelled, rest)
+        origin = scope.source.origin(spelled)
+        if origin is None:
+            return None
+        origin = Origin(origin.module, ".".join([origin.qualname, *rest]))
+        if isinstance(bound, Imported):
+            return _Found(origin, bound.module, bound.name, spelled, rest)
+        return _Found(origin, "builtins" if bound is None else own, spelled, spelled, rest)
+
+    def _proxy(self, node: ast.expr, scope: Scope) -> ast.expr | None:
+        cls = self.class_at(node, scope)
+        proxy = self._proxy_of(cls) if cls else None
+        if not proxy:
+            return None
+        module, name = proxy
+        if module:
+            return ast.Name(self._names.of(module, name, name, self._hidden))
+        return ast.Name(self._names.own(name, self._hidden))
+
+    def _alias(self, found: _Found) -> tuple[ast.expr, Scope] | None:
+        """What a name was given to, if that mentions a proxied class."""
+        source = find(found.origin.module)
+        defined = definition(source, found.origin.qualname) if source else None
+        if defined is None or isinstance(defined[1], (ast.ClassDef, ast.FunctionDef)):
+            return None
+        value = getattr(defined[1], "value", None)
+        scope = Scope(defined[0])
+        if isinstance(value, ast.expr) and _is_type(value) and self._mentions(value, scope):
+            return value, scope
+        return None
+
+    def _mentions(self, node: ast.expr, scope: Scope) -> bool:
+        node = _unquoted(node)
+        if isinstance(node, (ast.Name, ast.Attribute)):
+            first = dotted(node)[:1]
+            argument = scope.arguments.get(*first) if first else None
+            if argument:
+                return self._mentions(*argument)
+            cls = self.class_at(node, scope)
+            if cls:
+                return bool(self._proxy_of(cls))
+            found = self._find(node, scope)
+            return bool(found and self._alias(found))
+        if isinstance(node, ast.Subscript) and self.special(node.value, scope) == "Literal":
+            return False
+        children = (c for c in ast.iter_child_nodes(node) if isinstance(c, ast.expr))
+        return any(self._mentions(child, scope) for child in children)
+
+
+_G, _T, _P = Way.GIVEN, Way.TAKEN, Way.PLAIN
+
+
+def _unquoted(node: ast.expr) -> ast.expr:
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        try:
+            return ast.parse(node.value.strip(), mode="eval").body
+        except SyntaxError:
+            return node
+    return node
+
+
+def _union(parts: list[ast.expr]) -> ast.expr:
+    union = parts[0]
+    for part in parts[1:]:
+        union = ast.BinOp(union, ast.BitOr(), part)
+    return union
+
+
+def _dotted(parts: list[str]) -> ast.expr:
+    node: ast.expr = ast.Name(parts[0], ast.Load())
+    for part in parts[1:]:
+        node = ast.Attribute(node, part, ast.Load())
+    return node
+
+
+def _in_module(module: str, spelled: str, rest: list[str]) -> _Found | None:
+    inner = module
+    at = 0
+    while at < len(rest) and find_module(f"{inner}.{rest[at]}"):
+        inner, at = f"{inner}.{rest[at]}", at + 1
+    if at == len(rest):
+        return None
+    source = find(inner)
+    origin = (source.origin(rest[at]) if source else None) or Origin(inner, rest[at])
+    origin = Origin(origin.module, ".".join([origin.qualname, *rest[at + 1 :]]))
+    if module == spelled:  # `import a.b` is written out, `import a.b as c` is not
+        return _Found(origin, inner, None, spelled, rest[at:])
+    return _Found(origin, module, None, spelled, rest)
+
+
+def _has_type(node: ast.ClassDef, name: str) -> bool:
+    """Say whether a class has a class or an alias of this name in its body."""
+    inside = (s for s in executed(node.body) if isinstance(s, ast.ClassDef) or _is_alias(s))
+    return any(name in bound_by(statement) for statement in inside)
+
+
+def _is_alias(statement: ast.stmt) -> bool:
+    if type(statement).__name__ == "TypeAlias":
+        return True
+    if isinstance(statement, ast.AnnAssign):
+        return dotted(statement.annotation)[-1:] == ["TypeAlias"]
+    return isinstance(statement, ast.Assign) and _is_type(statement.value)
+
+
+def _is_type(value: ast.expr) -> bool:
+    """Say whether an expression has the form of a type."""
+    if isinstance(value, (ast.Subscript, ast.BinOp)):
+        return True
+    return bool(dotted(value)) or (
+        isinstance(value, ast.Constant) and isinstance(value.value, str) and bool(value.value)
+    )
