@@ -1,7 +1,7 @@
 """What users' type checkers accept and refuse of pipeproxy.
 
-Files of `tests/typing` named ``accept_*`` must be without any error. In files named ``refuse_*``
-a comment names every error of its line, and there must be no others:
+Files of `tests/typing/cases` named ``accept_*`` must be without any error. In those named
+``refuse_*`` a comment names every error of its line, and there must be no others:
 
     spawn(Account, 3)  # E: arg-type | reportArgumentType
 
@@ -22,7 +22,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-FILES = sorted((ROOT / "tests" / "typing").glob("[ar]*_*.py"))
+FILES = sorted((ROOT / "tests" / "typing" / "cases").glob("[ar]*_*.py"))
 MARKER = re.compile(r"# E: (?P<mypy>.*)\|(?P<pyright>.*)$")
 MYPY_ERROR = re.compile(r"(?P<file>.+?):(?P<line>\d+): error: .* \[(?P<code>[a-z-]+)\]$")
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from .._spec import Attribute, Method, Spec, describe
-from ._declared import Annotated, Declarations, Functions, Values
+from ._declared import Annotated, Declarations, Functions, Nested, Values
 from ._functions import FunctionWriter, is_property
 from ._guess import Guess
 from ._lines import attribute_lines, doc_lines
@@ -80,6 +80,9 @@ class Writer:
                 return list(self._functions.property_lines(declared, name, readonly))
             return list(self._functions.method_lines(declared, name, attribute.doc))
         given = taken = None
+        if isinstance(declared, Nested):
+            cls = self._types.text(declared.name, declared.scope, Way.PLAIN)
+            given = taken = f"{self._types.name('builtins', 'type')}[{cls}]"
         if isinstance(declared, Annotated):
             annotation, final = self._stripped(declared)
             if annotation is not None:
@@ -98,17 +101,19 @@ class Writer:
             given = taken = self._types.name("typing", "Any")
         setter = None if readonly or _without_setter(self._cls, name) else taken
         decorator = self._types.name("builtins", "property")
-        return list(attribute_lines(name, given, setter, attribute.doc, decorator))
+        # What a value is documented by is the docstring of its own class.
+        doc = attribute.doc if declared is None else None
+        return list(attribute_lines(name, given, setter, doc, decorator))
 
     def _stripped(self, declared: Annotated) -> tuple[ast.expr | None, bool]:
-        """An annotation without ``ClassVar`` and ``Final`` round it, and whether it is final."""
+        """An annotation without ``ClassVar`` or the like round it, and whether it is final."""
         annotation, final = declared.annotation, False
         while True:
             if isinstance(annotation, ast.Constant) and isinstance(annotation.value, str):
                 annotation = ast.parse(annotation.value.strip(), mode="eval").body
             head = annotation.value if isinstance(annotation, ast.Subscript) else annotation
             special = self._types.special(head, declared.scope) if dotted(head) else ""
-            if special not in {"ClassVar", "Final"}:
+            if special not in {"ClassVar", "Final", "InitVar"}:
                 return annotation, final
             final = final or special == "Final"
             if not isinstance(annotation, ast.Subscript):

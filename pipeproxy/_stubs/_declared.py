@@ -26,6 +26,13 @@ class Annotated(NamedTuple):
     scope: Scope
 
 
+class Nested(NamedTuple):
+    """A class inside of a class."""
+
+    name: ast.expr
+    scope: Scope
+
+
 class Value(NamedTuple):
     """What is given to a member, and the function that does so, if it is not the class's body."""
 
@@ -38,6 +45,9 @@ class Values(NamedTuple):
 
     values: list[Value]
     scope: Scope
+
+
+Declared = Functions | Annotated | Nested | Values
 
 
 class Declarations:
@@ -57,12 +67,14 @@ class Declarations:
             self.node = self._views[cls].node
         self._ordered = [self._views[c] for c in cls.__mro__ if c in self._views]
 
-    def of(self, name: str) -> Functions | Annotated | Values | None:
+    def of(self, name: str) -> Declared | None:
         """The declaration of a member that a type checker would go by, None if there is none."""
         for view in self._ordered:
             for statement in reversed(view.members.get(name, ())):
                 if isinstance(statement, Function):
                     return self._functions(name, view)
+                if isinstance(statement, ast.ClassDef):
+                    return Nested(ast.Name(name, ast.Load()), view.scope)
                 if isinstance(statement, ast.AnnAssign):
                     return Annotated(statement.annotation, view.scope)
                 alias = getattr(statement, "value", None)

@@ -7,12 +7,8 @@ from typing import Any, NamedTuple
 from ._classes import ProxyOf, Writer
 from ._names import Names
 
-#: The first lines of every stub; formatters and linters leave it alone.
-HEADER = """\
-# Made by `python -m pipeproxy stubs`. Do not change it: change the class, and make it again.
-# ruff: noqa
-# fmt: off
-"""
+#: The first line of every stub.
+HEADER = "# Made by `python -m pipeproxy stubs`: change the class instead, and make it again.\n"
 
 
 class Stub(NamedTuple):

@@ -97,7 +97,7 @@ class FunctionWriter:
             taken, result = _SPECIAL[method.name]
             parameters = ["self", *(t.format(Any=anything) for t in taken)] + ["/"] * bool(taken)
             returns = self._types.name("builtins", result)
-            yield from Signature(method.name, parameters, returns, method.doc).lines()
+            yield from Signature(method.name, parameters, returns).lines()
             return
         if method.parameters is None:
             parameters = ["self", f"*args: {anything}", f"**kwargs: {anything}"]
@@ -119,7 +119,9 @@ class FunctionWriter:
         if me and me[0].annotation is not None:
             scope = self._as_self(me[0].annotation, scope)
         self_text = self._self(me, scope)
+        types.in_function = True
         texts = [self_text, *self._parameters(parameters, scope, skip=len(me))]
+        types.in_function = False
         returns = self._returns(node, scope)
         generic = types.parameters(list(types.free.values()))
         is_async = isinstance(node, ast.AsyncFunctionDef) and not _yields(node)

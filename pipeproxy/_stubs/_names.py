@@ -8,6 +8,11 @@ from collections.abc import Collection
 #: Longer lines are broken, as formatters would.
 WIDTH = 100
 
+#: What `typing` does not have in every Python that a stub is for.
+_NEW = frozenset(
+    "LiteralString Never NotRequired ReadOnly Required Self TypeIs TypeVarTuple Unpack".split()
+)
+
 #: What a name in the stub stands for: a module and a name in it, or a module if that is None.
 _Meaning = tuple[str, "str | None"]
 
@@ -29,6 +34,8 @@ class Names:
         Args:
             hidden: the names that cannot be used, as members of the class are called so.
         """
+        if module == "typing" and name in _NEW:
+            module = "typing_extensions"
         if module == "builtins":
             if wanted == name and wanted not in hidden and wanted not in self._meanings:
                 return wanted

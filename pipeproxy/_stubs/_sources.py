@@ -52,6 +52,7 @@ class Source:
                 self._add_import(statement)
             else:
                 self.names.update(dict.fromkeys(bound_by(statement), statement))
+        self._prefer_backports()
 
     def _add_import(self, statement: ast.Import | ast.ImportFrom) -> None:
         for alias in statement.names:
@@ -60,9 +61,19 @@ class Source:
                 self.names[alias.asname or module] = Imported(module, None)
             elif alias.name == "*":
                 self._stars.append(self._absolute(statement))
-            elif not _is_backport(self.names.get(alias.asname or alias.name), statement):
+            else:
                 imported = Imported(self._absolute(statement), alias.name)
                 self.names[alias.asname or alias.name] = imported
+
+    def _prefer_backports(self) -> None:
+        """Take from typing_extensions what is taken from there for some versions of Python.
+
+        So that a stub holds for all versions, and is the same whichever it is made with.
+        """
+        branches = (s for s in self.tree.body if isinstance(s, (ast.If, ast.Try)))
+        for statement in (inner for branch in branches for inner in ast.walk(branch)):
+            if isinstance(statement, ast.ImportFrom) and statement.module == "typing_extensions":
+                self._add_import(statement)
 
     def _absolute(self, statement: ast.ImportFrom) -> str:
         if not statement.level:
@@ -222,15 +233,6 @@ def _in(directory: Path, module: str) -> Path | None:
     base = directory.joinpath(*module.split("."))
     files = (base / "__init__.pyi", base.with_name(f"{base.name}.pyi"))
     return next((path for path in files if path.is_file()), None)
-
-
-def _is_backport(before: Imported | Definition | None, statement: ast.ImportFrom) -> bool:
-    """Say whether a name was imported from typing_extensions before.
-
-    That holds for every version of Python, where ``from typing`` is one branch of two.
-    """
-    backport = isinstance(before, Imported) and before.module == "typing_extensions"
-    return backport and statement.module == "typing"
 
 
 def _holds(test: ast.expr) -> bool | None:

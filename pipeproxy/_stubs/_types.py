@@ -26,13 +26,29 @@ from ._sources import (
 
 
 class Way(Enum):
-    """What a type is of: a value that a proxy gives, one that it takes, or neither."""
+    """What a type is of: a value that a proxy gives, one that it takes, or neither.
 
-    GIVEN, TAKEN, PLAIN = range(3)
+    In what is taken and could be changed, as a list, either objects or proxies are `SAME` in kind.
+    """
+
+    GIVEN, TAKEN, PLAIN, SAME = range(4)
 
 
-_OTHER = {Way.GIVEN: Way.TAKEN, Way.TAKEN: Way.GIVEN, Way.PLAIN: Way.PLAIN}
-_TYPING = {"typing", "typing_extensions", "collections.abc", "builtins", "contextlib"}
+_OTHER = {
+    Way.GIVEN: Way.TAKEN,
+    Way.TAKEN: Way.GIVEN,
+    Way.SAME: Way.GIVEN,
+    Way.PLAIN: Way.PLAIN,
+}
+_TYPING = {
+    "typing",
+    "typing_extensions",
+    "collections.abc",
+    "builtins",
+    "contextlib",
+    "dataclasses",
+}
+_MADE = "Any"  # AnyAccount
 _SENT = {"Generator", "AsyncGenerator", "Coroutine"}  # their second argument goes the other way
 
 #: A list of accounts is no list of accounts and proxies; what can only be read is.
@@ -73,6 +89,7 @@ class Types:
 
     Attributes:
         free: the type variables met that no class has, since it was last emptied.
+        in_function: whether type variables can be added where the annotation is moved to.
     """
 
     def __init__(
@@ -82,6 +99,7 @@ class Types:
         proxy_of: Callable[[type], tuple[str, str] | None],
     ) -> None:
         self.free: dict[str, Parameter] = {}
+        self.in_function = False
         self._names = names
         self._hidden = hidden
         self._proxy_of = proxy_of
@@ -113,7 +131,9 @@ class Types:
         """The type variables in brackets, "" if there are none."""
         texts = []
         for name, stars, bounds, default, scope in parameters:
-            moved = [self.text(bound, scope, Way.PLAIN) for bound in bounds]
+            # One that was made for what is taken stands for an object or its proxy.
+            way = Way.TAKEN if name.startswith(_MADE) else Way.PLAIN
+            moved = [self.text(bound, scope, way) for bound in bounds]
             text = stars + name
             if moved:
                 text += f": {moved[0]}" if len(moved) == 1 else f": ({', '.join(moved)})"
@@ -169,6 +189,8 @@ class Types:
         found = self._find(node, scope)
         if found is None:
             return node
+        if way is Way.SAME and self._is_proxied(node, scope):
+            return self._made(node, scope)
         proxy = self._proxy(node, scope) if way is not Way.PLAIN else None
         if proxy:
             return proxy if way is Way.GIVEN else _union([self._plain(found), proxy])
@@ -185,17 +207,43 @@ class Types:
             return self._move(inner[0], scope, way)
         if special in {"type", "Type"}:
             way = Way.PLAIN  # classes travel by name
+        if way is Way.SAME and self._is_proxied(node.value, scope):
+            return self._made(node, scope)
         proxy = self._proxy(node.value, scope) if way is not Way.PLAIN else None
         if proxy:
-            given = self._subscript(proxy, [self._move(e, scope, Way.GIVEN) for e in inner])
-            return given if way is Way.GIVEN else _union([self._move(node, scope, _P), given])
+            given = self._subscript(proxy, [self._argument(e, scope) for e in inner])
+            return (
+                given if way is Way.GIVEN else _union([self._move(node, scope, Way.PLAIN), given])
+            )
         if special == "Callable" and len(inner) == 2:
             ways = [_OTHER[way], way]
         elif way is Way.TAKEN and special not in _READ_ONLY and self._mentions(node.slice, scope):
-            return _union([self._with(node, inner, scope, [w] * len(inner)) for w in (_P, _G, _T)])
+            kinds = [Way.SAME] if self.in_function else [Way.PLAIN, Way.GIVEN, Way.TAKEN]
+            return _union([self._with(node, inner, scope, [w] * len(inner)) for w in kinds])
         else:
             ways = [_OTHER[way] if special in _SENT and i == 1 else way for i in range(len(inner))]
         return self._with(node, inner, scope, ways)
+
+    def _made(self, node: ast.expr, scope: Scope) -> ast.expr:
+        """A type variable for a class or its proxies: a list of accounts is no list of both."""
+        name = _MADE + dotted(node.value if isinstance(node, ast.Subscript) else node)[-1]
+        number = 1 + sum(made.rstrip("0123456789") == name for made in self.free)
+        name += str(number) if number > 1 else ""
+        self.free[name] = Parameter(name, "", (node,), None, scope)
+        return ast.Name(name, ast.Load())
+
+    def _argument(self, node: ast.expr, scope: Scope) -> ast.expr:
+        """The type argument of a proxy.
+
+        A Protocol whose method returns another of itself, with more and more round its type
+        variable, has no end for mypy when it compares two of them.
+        """
+        node = _unquoted(node)
+        names = {n.id for n in ast.walk(node) if isinstance(n, ast.Name)}
+        free = any(n in scope.arguments or parameter_called(n, scope) for n in names)
+        if free and not isinstance(node, ast.Name):
+            return ast.Name(self.name("typing", "Any"), ast.Load())
+        return self._move(node, scope, Way.GIVEN)
 
     def _with(
         self, node: ast.Subscript, inner: list[ast.expr], scope: Scope, ways: list[Way]
@@ -236,6 +284,10 @@ class Types:
             return _Found(origin, bound.module, bound.name, spelled, rest)
         return _Found(origin, "builtins" if bound is None else own, spelled, spelled, rest)
 
+    def _is_proxied(self, node: ast.expr, scope: Scope) -> bool:
+        cls = self.class_at(node, scope)
+        return bool(cls and self._proxy_of(cls))
+
     def _proxy(self, node: ast.expr, scope: Scope) -> ast.expr | None:
         cls = self.class_at(node, scope)
         proxy = self._proxy_of(cls) if cls else None
@@ -243,8 +295,8 @@ class Types:
             return None
         module, name = proxy
         if module:
-            return ast.Name(self._names.of(module, name, name, self._hidden))
-        return ast.Name(self._names.own(name, self._hidden))
+            return ast.Name(self._names.of(module, name, name, self._hidden), ast.Load())
+        return ast.Name(self._names.own(name, self._hidden), ast.Load())
 
     def _alias(self, found: _Found) -> tuple[ast.expr, Scope] | None:
         """What a name was given to, if that mentions a proxied class."""
@@ -274,9 +326,6 @@ class Types:
             return False
         children = (c for c in ast.iter_child_nodes(node) if isinstance(c, ast.expr))
         return any(self._mentions(child, scope) for child in children)
-
-
-_G, _T, _P = Way.GIVEN, Way.TAKEN, Way.PLAIN
 
 
 def _unquoted(node: ast.expr) -> ast.expr:
