@@ -19,10 +19,7 @@ from pipeproxy_proxies.tests.typing.cases.zoo import (
 )
 from tests.typing.cases.zoo import Account
 
-
-def what_is_not_there(
-    whole: zoo.WholeProxy,
-) -> None: ...  # E: name-defined | reportAttributeAccessIssue
+missing: zoo.WholeProxy  # E: name-defined | reportAttributeAccessIssue
 
 
 def what_is_not_exposed(account: AccountProxy, shape: ShapeProxy) -> None:
@@ -80,9 +77,7 @@ def what_comes_out_is_not_any(account: AccountProxy, corner: Square_CornerProxy)
     account.transfer(account).wipe()  # E: attr-defined | reportAttributeAccessIssue
     account.heirs().no_such_method()  # E: attr-defined | reportAttributeAccessIssue
     account.owner.no_such_method()  # E: attr-defined | reportAttributeAccessIssue
-    account.find(  # E: union-attr |
-        bool
-    ).no_such()  # E:  | reportAttributeAccessIssue reportOptionalMemberAccess
+    account.find(bool).real()  # E: operator union-attr | reportCallIssue reportOptionalMemberAccess
     account.partner.owner  # E: union-attr | reportOptionalMemberAccess
     account.frozen().no_such_method()  # E: attr-defined | reportAttributeAccessIssue
     corner.opposite().no_such_method()  # E: attr-defined | reportAttributeAccessIssue
