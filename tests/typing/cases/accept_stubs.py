@@ -30,6 +30,14 @@ from tests.typing.cases.zoo import Account, Colour, Currency, Teller
 OptionalAccount = AccountProxy | None
 
 
+def is_large(entry: int) -> bool:
+    return entry > 3
+
+
+def transferred(account: AccountProxy) -> AccountProxy:
+    return account.transfer(account)
+
+
 def attributes(account: AccountProxy) -> None:
     assert_type(account.bank, str)
     assert_type(account.limit, int)
@@ -70,7 +78,7 @@ def methods(account: AccountProxy) -> None:
     assert_type(account.plain(3), str)
     assert_type(account._audit(0.5), str)
     assert_type(account.latest(), int)
-    assert_type(account.find(lambda entry: entry > 3), int | None)
+    assert_type(account.find(is_large), int | None)
     assert_type(account.print(), Account.Statement)
 
 
@@ -112,7 +120,7 @@ def callbacks_take_proxies(account: AccountProxy, watch: Callable[[AccountProxy]
     stop = account.watch(watch)
     stop(account)
     stop(Account("ada"))
-    account.watch(lambda changed: changed.transfer(changed))
+    account.watch(transferred)
 
 
 async def asynchronous(account: AccountProxy) -> None:
