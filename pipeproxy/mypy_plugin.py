@@ -7,6 +7,7 @@ See the README, "Types".
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -22,6 +23,8 @@ from ._mypy._travelling import mark
 
 __all__ = ["PipeproxyPlugin", "plugin"]
 
+__version__ = ""
+
 
 class PipeproxyPlugin(Plugin):
     """What mypy asks of a plugin."""
@@ -29,6 +32,10 @@ class PipeproxyPlugin(Plugin):
     def __init__(self, options: Options) -> None:
         super().__init__(options)
         self._links = Links(options)
+        if "mypy.dmypy_server" in sys.modules:
+            # Of a stub that is new, a daemon learns by this alone: it asks a plugin for its
+            # version before each run, and starts anew when that is another.
+            globals()["__version__"] = self._links.all_proxies()
 
     def report_config_data(self, ctx: ReportConfigContext) -> Any:
         """Which generated types a module has: when that changes, it is checked again."""

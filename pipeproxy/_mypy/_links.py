@@ -43,6 +43,11 @@ class Links:
                     return found
         return []
 
+    def all_proxies(self) -> str:
+        """The names of all Protocols in all stubs, and where they are."""
+        paths = sorted(path for root in self._roots for path in root.rglob("*.pyi"))
+        return "; ".join(f"{path}: {' '.join(self._protocols(path) or ())}" for path in paths)
+
     def _protocols(self, path: Path) -> list[str] | None:
         try:
             status = path.stat()
