@@ -27,6 +27,8 @@ def mark(context: ClassDefContext) -> None:
     """Note of a class that its objects travel, if its module says so."""
     api = context.api
     assert isinstance(api, SemanticAnalyzer), "hooks of classes are called by this alone"
+    if api.is_stub_file:
+        return  # it holds no statements
     decorated = any(_last(decorator) == _DECORATOR for decorator in context.cls.decorators)
     if decorated or context.cls.name in _named_in(api.cur_mod_node):
         context.cls.info.metadata[_KEY] = {"travels": True}

@@ -22,13 +22,11 @@ from typing import Any, Generic, NamedTuple, TypeVar
 import attrs
 
 from pipeproxy import share, spawn
+from pipeproxy_proxies.tests.typing.held_back.owners import GuardedProxy, StoreProxy
 from tests.typing.cases.zoo import Account, Loud, Shelf
-from tests.typing.held_back.owners import Box, Guarded, Store
+from tests.typing.held_back.owners import Box
 
 T = TypeVar("T")
-
-store, _ = share(Store())
-guarded, _ = share(Guarded())
 
 
 def proxies_show_no_more_than_they_do() -> None:
@@ -106,7 +104,8 @@ async def answer() -> int:
     return 42
 
 
-def what_python_itself_cannot_pickle(sock: socket.socket, database: sqlite3.Connection) -> None:
+def what_python_itself_cannot_pickle(store: StoreProxy) -> None:
+    database = sqlite3.connect(":memory:")
     store.put(threading.Lock())  # E: unpicklable |
     store.put(threading.RLock())  # E: unpicklable |
     store.put(_thread.allocate_lock())  # E: unpicklable |
@@ -122,12 +121,12 @@ def what_python_itself_cannot_pickle(sock: socket.socket, database: sqlite3.Conn
     store.put(multiprocessing.Queue())  # E: unpicklable |
     store.put(queue.Queue())  # E: unpicklable |
     store.put(queue.SimpleQueue())  # E: unpicklable |
-    store.put(sock)  # E: unpicklable |
-    store.put(database)  # E: unpicklable |
+    store.put(socket.socket())  # E: unpicklable |
     store.put(database.cursor())  # E: unpicklable |
-    store.put(open("file"))  # E: unpicklable |
-    store.put(open("file", "rb"))  # E: unpicklable |
-    store.put(io.FileIO("file"))  # E: unpicklable |
+    store.put(database)  # E: unpicklable |
+    store.put(open("/dev/null"))  # E: unpicklable |
+    store.put(open("/dev/null", "rb"))  # E: unpicklable |
+    store.put(io.FileIO("/dev/null"))  # E: unpicklable |
     store.put(subprocess.Popen("true"))  # E: unpicklable |
     store.put(concurrent.futures.Future())  # E: unpicklable |
     store.put(concurrent.futures.ThreadPoolExecutor())  # E: unpicklable |
@@ -139,7 +138,9 @@ def what_python_itself_cannot_pickle(sock: socket.socket, database: sqlite3.Conn
     del memory
 
 
-def functions_and_generators(found: re.Match[str]) -> None:
+def functions_and_generators(store: StoreProxy, guarded: GuardedProxy) -> None:
+    found = re.match("a", "a")
+    assert found
     store.put(lambda: 3)  # E: unpicklable |
     store.put(n for n in range(3))  # E: unpicklable |
     store.put(numbers())  # E: unpicklable |
@@ -152,7 +153,8 @@ def functions_and_generators(found: re.Match[str]) -> None:
     guarded.feed(numbers())  # E: unpicklable |
 
 
-def inside_of_others(job: Job, locks: list[threading.Lock], either: Both) -> None:
+def inside_of_others(store: StoreProxy) -> None:
+    job, locks, either = Job("a"), [threading.Lock()], Both(threading.Lock())
     store.put([threading.Lock()])  # E: unpicklable |
     store.put((1, {"a": threading.Lock()}))  # E: unpicklable |
     store.put({lambda: 3})  # E: unpicklable |
@@ -165,10 +167,10 @@ def inside_of_others(job: Job, locks: list[threading.Lock], either: Both) -> Non
     store.put(Later("a"))  # E: unpicklable |
     store.put(either)  # E: unpicklable |
     store.put(Deep((1, job)))  # E: unpicklable |
-    store.put(Many([]))  # E: unpicklable |
+    store.put(Many(locks))  # E: unpicklable |
     store.put(Held(threading.Lock()))  # E: unpicklable |
     store.put(Server(socket.socket()))  # E: unpicklable |
-    store.put(Servers({}))  # E: unpicklable |
+    store.put(Servers({"a": Server(socket.socket())}))  # E: unpicklable |
     store.put(MyThread())  # E: unpicklable |
     store.put(job if locks else threading.Lock())  # E: unpicklable |
     store.put_all(1, job, name=job)  # E: unpicklable |
@@ -176,7 +178,9 @@ def inside_of_others(job: Job, locks: list[threading.Lock], either: Both) -> Non
     store.same(job)  # E: unpicklable |
 
 
-def where_they_are_passed(lock: threading.Lock, anything: Any, box: Box[threading.Lock]) -> None:
+def where_they_are_passed(
+    store: StoreProxy, guarded: GuardedProxy, lock: threading.Lock, anything: Any
+) -> None:
     guarded.work("a", lock)  # E: unpicklable |
     guarded.work("a", lock=lock)  # E: unpicklable |
     guarded.work_all(["a"], [lock])  # E: unpicklable |
@@ -185,5 +189,5 @@ def where_they_are_passed(lock: threading.Lock, anything: Any, box: Box[threadin
     store[lock]  # E: unpicklable |
     store["a"] = lock  # E: unpicklable |
     lock in store  # E: unpicklable |
-    share(box)[0].swap(lock)  # E: unpicklable |
+    share(Box(lock))[0].swap(lock)  # E: unpicklable |
     asyncio.run(answer())

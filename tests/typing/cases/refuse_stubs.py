@@ -55,7 +55,7 @@ def wrong_types(account: AccountProxy) -> None:
     account.open(3)  # E: arg-type | reportArgumentType
     account.get("a")  # E: call-overload | reportArgumentType
     account.noted("a")  # E: arg-type | reportArgumentType
-    account.watch(lambda changed: changed.wipe())  # E: attr-defined | reportAttributeAccessIssue
+    account.watch(str.upper)  # E: arg-type | reportArgumentType
     account.family([3], {})  # E: list-item | reportArgumentType
 
 

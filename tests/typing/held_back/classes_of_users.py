@@ -183,7 +183,7 @@ def objects() -> None:
     store.put(Worker())
     store.put(Connection())
     store.put(Node(3, Node(4)))
-    store.put(Node[threading.Lock | None](None))
+    store.put(Node[Optional[threading.Lock]](None))
     store.put(NotADataclass())
     store.put(Late())
     store.put(dataclasses.replace(OptionalLock("a"), name="b"))

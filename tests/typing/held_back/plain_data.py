@@ -24,7 +24,7 @@ import string
 import threading
 import types
 import uuid
-from typing import NamedTuple, TypedDict
+from typing import NamedTuple, Optional, TypedDict
 
 import numpy as np
 
@@ -223,5 +223,5 @@ def boxes() -> None:
     box.thing = 5
     text, _ = share(Box[str | None]("a"))
     text.swap(None)
-    maybe, _ = share(Box[threading.Lock | None](None))
+    maybe, _ = share(Box[Optional[threading.Lock]](None))
     maybe.swap(None)
