@@ -240,12 +240,12 @@ class NamespaceProxy(BaseProxy):
             self._callmethod("__delattr__", (key,))
 
 
-AutoProxy = MakeProxyType("AutoProxy", ())
-ListProxy = MakeProxyType("ListProxy", shown(list))
-DictProxy = MakeProxyType("DictProxy", shown(dict))
-ArrayProxy = MakeProxyType("ArrayProxy", shown(array))
-ValueProxy = MakeProxyType("ValueProxy", ("get", "set"))
-EventProxy = MakeProxyType("EventProxy", ("is_set", "set", "clear", "wait"))
+AutoProxy: type[BaseProxy] = MakeProxyType("AutoProxy", ())
+ListProxy: type[BaseProxy] = MakeProxyType("ListProxy", shown(list))
+DictProxy: type[BaseProxy] = MakeProxyType("DictProxy", shown(dict))
+ArrayProxy: type[BaseProxy] = MakeProxyType("ArrayProxy", shown(array))
+ValueProxy: type[BaseProxy] = MakeProxyType("ValueProxy", ("get", "set"))
+EventProxy: type[BaseProxy] = MakeProxyType("EventProxy", ("is_set", "set", "clear", "wait"))
 
 #: Proxy types of the standard manager that show no more than proxies as all others do.
 STANDARD = (AutoProxy, ListProxy, DictProxy, ArrayProxy, ValueProxy, EventProxy, AcquirerProxy)

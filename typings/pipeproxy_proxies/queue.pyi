@@ -1,7 +1,6 @@
 # Made by `python -m pipeproxy stubs`: change the class instead, and make it again.
 
-from threading import Condition, Lock
-from typing import Any, Protocol
+from typing import Protocol
 
 class QueueProxy[_T](Protocol):
     """Create a queue object with a given maximum size.
@@ -10,12 +9,6 @@ class QueueProxy[_T](Protocol):
     """
 
     maxsize: int
-    mutex: Lock
-    not_empty: Condition
-    not_full: Condition
-    all_tasks_done: Condition
-    unfinished_tasks: int
-    queue: Any
 
     def task_done(self) -> None:
         """Indicate that a formerly enqueued task is complete.
@@ -33,14 +26,7 @@ class QueueProxy[_T](Protocol):
         """
 
     def join(self) -> None:
-        """Blocks until all items in the Queue have been gotten and processed.
-
-        The count of unfinished tasks goes up whenever an item is added to the
-        queue. The count goes down whenever a consumer thread calls task_done()
-        to indicate the item was retrieved and all work on it is complete.
-
-        When the count of unfinished tasks drops to zero, join() unblocks.
-        """
+        """Wait until `task_done` was called for every item."""
 
     def qsize(self) -> int:
         """Return the approximate size of the queue (not reliable!)."""
@@ -67,28 +53,10 @@ class QueueProxy[_T](Protocol):
         """
 
     def put(self, item: _T, block: bool = True, timeout: float | None = None) -> None:
-        """Put an item into the queue.
-
-        If optional args 'block' is true and 'timeout' is None (the default),
-        block if necessary until a free slot is available. If 'timeout' is
-        a non-negative number, it blocks at most 'timeout' seconds and raises
-        the Full exception if no free slot was available within that time.
-        Otherwise ('block' is false), put an item on the queue if a free slot
-        is immediately available, else raise the Full exception ('timeout'
-        is ignored in that case).
-        """
+        """Add an item; wait while the queue is full."""
 
     def get(self, block: bool = True, timeout: float | None = None) -> _T:
-        """Remove and return an item from the queue.
-
-        If optional args 'block' is true and 'timeout' is None (the default),
-        block if necessary until an item is available. If 'timeout' is
-        a non-negative number, it blocks at most 'timeout' seconds and raises
-        the Empty exception if no item was available within that time.
-        Otherwise ('block' is false), return an item if one is immediately
-        available, else raise the Empty exception ('timeout' is ignored
-        in that case).
-        """
+        """Take the next item; wait while there is none."""
 
     def put_nowait(self, item: _T) -> None:
         """Put an item into the queue without blocking.
@@ -98,8 +66,4 @@ class QueueProxy[_T](Protocol):
         """
 
     def get_nowait(self) -> _T:
-        """Remove and return an item from the queue without blocking.
-
-        Only get an item if one is immediately available. Otherwise
-        raise the Empty exception.
-        """
+        """Take the next item, or raise `queue.Empty`."""

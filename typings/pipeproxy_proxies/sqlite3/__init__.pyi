@@ -8,22 +8,11 @@ from sqlite3 import (
     Cursor,
     _AggregateProtocol,
     _AnyParamWindowAggregateClass,
-    _DataError,
-    _DatabaseError,
-    _Error,
-    _IntegrityError,
-    _InterfaceError,
-    _InternalError,
     _IsolationLevel,
-    _NotSupportedError,
-    _OperationalError,
     _Parameters,
-    _ProgrammingError,
     _RowFactoryOptions,
     _SingleParamWindowAggregateClass,
     _SqliteData,
-    _Statement,
-    _Warning,
     _WindowAggregateClass,
 )
 from types import TracebackType
@@ -32,36 +21,6 @@ from typing_extensions import Self
 
 class ConnectionProxy(Protocol):
     """SQLite database connection object."""
-
-    @property
-    def Warning(self) -> type[_Warning]: ...
-
-    @property
-    def Error(self) -> type[_Error]: ...
-
-    @property
-    def InterfaceError(self) -> type[_InterfaceError]: ...
-
-    @property
-    def DatabaseError(self) -> type[_DatabaseError]: ...
-
-    @property
-    def DataError(self) -> type[_DataError]: ...
-
-    @property
-    def OperationalError(self) -> type[_OperationalError]: ...
-
-    @property
-    def IntegrityError(self) -> type[_IntegrityError]: ...
-
-    @property
-    def InternalError(self) -> type[_InternalError]: ...
-
-    @property
-    def ProgrammingError(self) -> type[_ProgrammingError]: ...
-
-    @property
-    def NotSupportedError(self) -> type[_NotSupportedError]: ...
 
     row_factory: _RowFactoryOptions
     text_factory: Any
@@ -72,9 +31,6 @@ class ConnectionProxy(Protocol):
 
     @property
     def in_transaction(self) -> bool: ...
-
-    def __call__(self, sql: str, /) -> _Statement:
-        """Call self as a function."""
 
     def backup(
         self,
