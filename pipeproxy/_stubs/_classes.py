@@ -40,7 +40,7 @@ class Writer:
         self._declared = Declarations(cls)
         members = {m.name for m in self._spec.methods} | {a.name for a in self._spec.attributes}
         self._types = Types(names, members, proxy_of)
-        self._functions = FunctionWriter(self._types)
+        self._functions = FunctionWriter(self._types, cls, name)
         self._fixed = _fixed_fields(cls)
         self.unknown: list[str] = []
 

@@ -50,10 +50,14 @@ class FunctionWriter:
 
     Args:
         types: moves annotations into the stub.
+        cls: the class.
+        name: of the Protocol.
     """
 
-    def __init__(self, types: Types) -> None:
+    def __init__(self, types: Types, cls: type, name: str) -> None:
         self._types = types
+        self._cls = cls
+        self._name = name
 
     def property_lines(self, functions: Functions, name: str, readonly: bool) -> Iterator[str]:
         """Yield the lines of a property, without what a proxy may not do."""
@@ -132,10 +136,12 @@ class FunctionWriter:
         written = me[0].annotation if me else None
         if not isinstance(written, ast.Subscript) or dotted(written.value)[-1:] == ["type"]:
             return "self"
-        head = dotted(written.value)
-        if head[-1:] == [scope.qualname.rpartition(".")[2]]:
-            return f"self: {self._types.text(written, scope, Way.GIVEN)}"
-        return "self"
+        moved = self._types.text(written, scope, Way.GIVEN)
+        arguments = moved[moved.index("[") :]
+        cls = self._types.class_at(written.value, scope)
+        if cls is self._cls:
+            return f"self: {self._name}{arguments}"
+        return f"self: {moved}" if cls and self._types.is_proxied(cls) else "self"
 
     def _as_self(self, annotation: ast.expr, scope: Scope) -> Scope:
         """The scope in which a type variable that stands for self is `Self`."""

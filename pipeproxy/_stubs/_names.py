@@ -36,7 +36,7 @@ class Names:
         """
         if module == "typing" and name in _NEW:
             module = "typing_extensions"
-        if module == "builtins":
+        if module == "builtins" and hasattr(builtins, name):
             if wanted == name and wanted not in hidden and wanted not in self._meanings:
                 return wanted
         elif hasattr(builtins, wanted):

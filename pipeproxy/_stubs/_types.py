@@ -9,20 +9,11 @@ from __future__ import annotations
 import ast
 from collections.abc import Callable, Collection
 from enum import Enum
-from typing import NamedTuple
 
+from ._meaning import Meaning, is_type, meaning_of
 from ._names import Names
 from ._parameters import Parameter, Scope, definition, parameter_called
-from ._sources import (
-    Imported,
-    Origin,
-    bound_by,
-    dotted,
-    executed,
-    find,
-    find_module,
-    loaded,
-)
+from ._sources import Origin, dotted, find, loaded
 
 
 class Way(Enum):
@@ -61,24 +52,6 @@ _READ_ONLY = _SENT.union(
 )
 
 
-class _Found(NamedTuple):
-    """What a dotted name means, and how it came to where it stands.
-
-    Attributes:
-        origin: where it is defined.
-        module: the module that it, or its first part, is imported from, or is defined in.
-        name: the first part's name there; None if the first part is that module.
-        spelled: the first part.
-        rest: what follows it.
-    """
-
-    origin: Origin
-    module: str
-    name: str | None
-    spelled: str
-    rest: list[str]
-
-
 class Types:
     """Moves the annotations of one class into a stub.
 
@@ -103,6 +76,7 @@ class Types:
         self._names = names
         self._hidden = hidden
         self._proxy_of = proxy_of
+        self._followed: list[ast.stmt] = []
 
     def text(self, annotation: ast.expr, scope: Scope, way: Way) -> str:
         """An annotation as it is to stand in the stub, in its author's words where they hold."""
@@ -112,8 +86,10 @@ class Types:
             return ast.unparse(moved)
         if isinstance(annotation, ast.Constant) and isinstance(annotation.value, str):
             return annotation.value.strip()
-        written = ast.get_source_segment(scope.source.text, annotation)
-        return written if written and "\n" not in written else ast.unparse(moved)
+        # What was in quotes before is not where it says that it is.
+        written = ast.get_source_segment(scope.source.text, annotation) or ""
+        same = "\n" not in written and _same(written, original)
+        return written if same else ast.unparse(moved)
 
     def name(self, module: str, name: str) -> str:
         """What a name of a well-known module is called in the stub."""
@@ -144,18 +120,22 @@ class Types:
 
     def class_at(self, name: ast.expr, scope: Scope) -> type | None:
         """The class that a name stands for."""
-        found = self._find(name, scope)
+        found = meaning_of(name, scope)
         value = loaded(found.origin) if found else None
         return value if isinstance(value, type) else None
 
+    def is_proxied(self, cls: type) -> bool:
+        """Say whether objects of a class arrive as proxies."""
+        return bool(self._proxy_of(cls))
+
     def special(self, name: ast.expr, scope: Scope) -> str:
         """The name in `typing` or a module alike of what a name stands for, "" for others."""
-        found = self._find(name, scope)
+        found = meaning_of(name, scope)
         return found.origin.qualname if found and found.origin.module in _TYPING else ""
 
     def origin(self, name: ast.expr, scope: Scope) -> Origin | None:
         """Where what a name stands for is defined."""
-        found = self._find(name, scope)
+        found = meaning_of(name, scope)
         return found.origin if found else None
 
     # -- moving -----------------------------------------------------------------------------------
@@ -186,7 +166,7 @@ class Types:
         if parameter:
             self.free[first] = parameter
             return node
-        found = self._find(node, scope)
+        found = meaning_of(node, scope)
         if found is None:
             return node
         if way is Way.SAME and self._is_proxied(node, scope):
@@ -256,7 +236,7 @@ class Types:
         one = inner[0] if len(inner) == 1 else ast.Tuple(inner, ast.Load())
         return ast.Subscript(head, one, ast.Load())
 
-    def _plain(self, found: _Found) -> ast.expr:
+    def _plain(self, found: Meaning) -> ast.expr:
         if found.name is None:
             head = self._names.of_module(found.module, found.spelled, self._hidden)
         else:
@@ -264,25 +244,6 @@ class Types:
         return _dotted([*head.split("."), *found.rest])
 
     # -- finding ----------------------------------------------------------------------------------
-
-    def _find(self, node: ast.expr, scope: Scope) -> _Found | None:
-        spelled, *rest = dotted(node) or [""]
-        own = scope.source.name
-        if scope.node is not None and _has_type(scope.node, spelled):
-            inside = [*scope.qualname.split("."), spelled, *rest]
-            return _Found(Origin(own, ".".join(inside)), own, inside[0], inside[0], inside[1:])
-        bound = scope.source.binding(spelled)
-        if isinstance(bound, Imported):
-            module = bound.module if bound.name is None else f"{bound.module}.{bound.name}"
-            if bound.name is None or find_module(module):
-                return _in_module(module, spelled, rest)
-        origin = scope.source.origin(spelled)
-        if origin is None:
-            return None
-        origin = Origin(origin.module, ".".join([origin.qualname, *rest]))
-        if isinstance(bound, Imported):
-            return _Found(origin, bound.module, bound.name, spelled, rest)
-        return _Found(origin, "builtins" if bound is None else own, spelled, spelled, rest)
 
     def _is_proxied(self, node: ast.expr, scope: Scope) -> bool:
         cls = self.class_at(node, scope)
@@ -298,7 +259,7 @@ class Types:
             return ast.Name(self._names.of(module, name, name, self._hidden), ast.Load())
         return ast.Name(self._names.own(name, self._hidden), ast.Load())
 
-    def _alias(self, found: _Found) -> tuple[ast.expr, Scope] | None:
+    def _alias(self, found: Meaning) -> tuple[ast.expr, Scope] | None:
         """What a name was given to, if that mentions a proxied class."""
         source = find(found.origin.module)
         defined = definition(source, found.origin.qualname) if source else None
@@ -306,9 +267,12 @@ class Types:
             return None
         value = getattr(defined[1], "value", None)
         scope = Scope(defined[0])
-        if isinstance(value, ast.expr) and _is_type(value) and self._mentions(value, scope):
-            return value, scope
-        return None
+        if not isinstance(value, ast.expr) or not is_type(value) or defined[1] in self._followed:
+            return None
+        self._followed.append(defined[1])  # an alias may lead to itself
+        mentions = self._mentions(value, scope)
+        self._followed.pop()
+        return (value, scope) if mentions else None
 
     def _mentions(self, node: ast.expr, scope: Scope) -> bool:
         node = _unquoted(node)
@@ -320,12 +284,19 @@ class Types:
             cls = self.class_at(node, scope)
             if cls:
                 return bool(self._proxy_of(cls))
-            found = self._find(node, scope)
+            found = meaning_of(node, scope)
             return bool(found and self._alias(found))
         if isinstance(node, ast.Subscript) and self.special(node.value, scope) == "Literal":
             return False
         children = (c for c in ast.iter_child_nodes(node) if isinstance(c, ast.expr))
         return any(self._mentions(child, scope) for child in children)
+
+
+def _same(text: str, node: ast.expr) -> bool:
+    try:
+        return ast.dump(ast.parse(text, mode="eval").body) == ast.dump(node)
+    except SyntaxError:
+        return False
 
 
 def _unquoted(node: ast.expr) -> ast.expr:
@@ -349,41 +320,3 @@ def _dotted(parts: list[str]) -> ast.expr:
     for part in parts[1:]:
         node = ast.Attribute(node, part, ast.Load())
     return node
-
-
-def _in_module(module: str, spelled: str, rest: list[str]) -> _Found | None:
-    inner = module
-    at = 0
-    while at < len(rest) and find_module(f"{inner}.{rest[at]}"):
-        inner, at = f"{inner}.{rest[at]}", at + 1
-    if at == len(rest):
-        return None
-    source = find(inner)
-    origin = (source.origin(rest[at]) if source else None) or Origin(inner, rest[at])
-    origin = Origin(origin.module, ".".join([origin.qualname, *rest[at + 1 :]]))
-    if module == spelled:  # `import a.b` is written out, `import a.b as c` is not
-        return _Found(origin, inner, None, spelled, rest[at:])
-    return _Found(origin, module, None, spelled, rest)
-
-
-def _has_type(node: ast.ClassDef, name: str) -> bool:
-    """Say whether a class has a class or an alias of this name in its body."""
-    inside = (s for s in executed(node.body) if isinstance(s, ast.ClassDef) or _is_alias(s))
-    return any(name in bound_by(statement) for statement in inside)
-
-
-def _is_alias(statement: ast.stmt) -> bool:
-    if type(statement).__name__ == "TypeAlias":
-        return True
-    if isinstance(statement, ast.AnnAssign):
-        return dotted(statement.annotation)[-1:] == ["TypeAlias"]
-    return isinstance(statement, ast.Assign) and _is_type(statement.value)
-
-
-def _is_type(value: ast.expr) -> bool:
-    """Say whether an expression has the form of a type."""
-    if isinstance(value, (ast.Subscript, ast.BinOp)):
-        return True
-    return bool(dotted(value)) or (
-        isinstance(value, ast.Constant) and isinstance(value.value, str) and bool(value.value)
-    )
