@@ -554,6 +554,13 @@ def test_the_command_line_is_a_module_of_the_package(tmp_path: Path) -> None:
     assert (tmp_path / "typings" / "pipeproxy_proxies" / "bank.pyi").is_file()
 
 
+def test_the_readme_shows_the_stub_of_its_class(write: Write) -> None:
+    section = (ROOT / "README.md").read_text("utf-8").split("\n## Types\n")[1]
+    program = re.findall(r"^```python\n(.*?)^```", section, re.DOTALL | re.MULTILINE)[0]
+    shown = re.findall(r"^```pyi\n(.*?)^```", section, re.DOTALL | re.MULTILINE)[0]
+    assert body_of(write(program)) == shown
+
+
 # When the program runs ------------------------------------------------------------------------
 
 
