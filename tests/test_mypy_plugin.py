@@ -209,6 +209,7 @@ def called(module: Any, sent: Sent, tmp_path: Path) -> None:
                 asyncio.run(ran)
 
 
+@pytest.mark.filterwarnings("ignore:Pickle, copy, and deepcopy support:DeprecationWarning")
 @pytest.mark.parametrize("module", [plain_data, classes_of_users], ids=["data", "classes"])
 def test_what_must_not_be_reported_can_be_sent(
     module: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Callable, Collection
 from enum import Enum
+from types import GenericAlias
 
 from ._meaning import Meaning, is_type, meaning_of
 from ._names import Names
@@ -122,7 +123,8 @@ class Types:
         """The class that a name stands for."""
         found = meaning_of(name, scope)
         value = loaded(found.origin) if found else None
-        return value if isinstance(value, type) else None
+        is_class = isinstance(value, type) and not isinstance(value, GenericAlias)  # in 3.10 both
+        return value if is_class else None
 
     def is_proxied(self, cls: type) -> bool:
         """Say whether objects of a class arrive as proxies."""
