@@ -176,6 +176,14 @@ def test_names_for_type_checkers_only_and_for_some_pythons_are_found(write: Writ
         from typing import TYPE_CHECKING
         if TYPE_CHECKING:
             from decimal import Decimal
+        else:
+            Decimal = int
+        if not TYPE_CHECKING:
+            from fractions import Fraction as Decimal
+        if sys.version_info < (3, 13):
+            from typing_extensions import deprecated
+        else:
+            from warnings import deprecated
         if sys.version_info >= (3, 11):
             from typing import Self
         else:
@@ -183,10 +191,16 @@ def test_names_for_type_checkers_only_and_for_some_pythons_are_found(write: Writ
         @proxied
         class Account:
             def me(self) -> Self: return self
+            @deprecated("old")
             def pay(self) -> Decimal: ...
         """)
-    assert members_of(module) == ["def me(self) -> Self: ...", "def pay(self) -> Decimal: ..."]
-    assert "from typing_extensions import Self\n" in text_of(module)
+    assert members_of(module) == [
+        "def me(self) -> Self: ...",
+        "@deprecated('old')",
+        "def pay(self) -> Decimal: ...",
+    ]
+    assert "from decimal import Decimal\n" in text_of(module)
+    assert "from typing_extensions import Self, deprecated\n" in text_of(module)
 
 
 # Proxied classes ------------------------------------------------------------------------------
@@ -202,6 +216,7 @@ def test_proxied_classes_are_given_as_proxies_and_taken_as_either(write: Write) 
             def many(self, a: Iterable["Account"]) -> dict[str, list["Account"]]: ...
             def same(self, others: list[Account]) -> None: ...
             def call(self, back: Callable[[Account], Account]) -> None: ...
+            def give(self) -> Callable[[Account], Account]: ...
             def made(self, cls: type[Account]) -> None: ...
         """)
     assert members_of(module) == [
@@ -213,6 +228,7 @@ def test_proxied_classes_are_given_as_proxies_and_taken_as_either(write: Write) 
         "def many(self, a: Iterable[Account | AccountProxy]) -> dict[str, list[AccountProxy]]: ...",
         "def same[AnyAccount: Account | AccountProxy](self, others: list[AnyAccount]) -> None: ...",
         "def call(self, back: Callable[[AccountProxy], Account | AccountProxy]) -> None: ...",
+        "def give(self) -> Callable[[Account | AccountProxy], AccountProxy]: ...",
         "def made(self, cls: type[Account]) -> None: ...",
     ]
 
@@ -311,6 +327,18 @@ def test_the_type_of_an_attribute_is_read_from_its_value(
                 self.value = {value}
         """)
     assert members_of(module) == ["@property", f"def value(self) -> {found}: ..."]
+
+
+def test_an_attribute_that_is_none_at_first_may_be_none(write: Write) -> None:
+    module = write("""
+        @proxied
+        class Account:
+            def __init__(self) -> None:
+                self.owner = None
+            def open(self, owner: str) -> None:
+                self.owner = owner
+        """)
+    assert members_of(module)[0] == "owner: str | None"
 
 
 def test_an_attribute_without_a_known_type_is_told_of(

@@ -8,10 +8,13 @@ from collections.abc import Collection
 #: Longer lines are broken, as formatters would.
 WIDTH = 100
 
-#: What `typing` does not have in every Python that a stub is for.
-_NEW = frozenset(
-    "LiteralString Never NotRequired ReadOnly Required Self TypeIs TypeVarTuple Unpack".split()
-)
+#: What not every Python has that a stub is for; typing_extensions has it for all.
+_NEW = {
+    "typing": frozenset(
+        "LiteralString Never NotRequired ReadOnly Required Self TypeIs TypeVarTuple Unpack".split()
+    ),
+    "warnings": frozenset({"deprecated"}),
+}
 
 #: What a name in the stub stands for: a module and a name in it, or a module if that is None.
 _Meaning = tuple[str, "str | None"]
@@ -34,7 +37,7 @@ class Names:
         Args:
             hidden: the names that cannot be used, as members of the class are called so.
         """
-        if module == "typing" and name in _NEW:
+        if name in _NEW.get(module, ()):
             module = "typing_extensions"
         if module == "builtins" and hasattr(builtins, name):
             if wanted == name and wanted not in hidden and wanted not in self._meanings:

@@ -35,13 +35,18 @@ class Scope(NamedTuple):
 
 
 class Parameter(NamedTuple):
-    """One type variable, and where what it says of itself stands."""
+    """One type variable, and where what it says of itself stands.
+
+    Attributes:
+        is_made: whether it is none of the user's, but stands for a class or its proxies.
+    """
 
     name: str
     stars: str
     bounds: tuple[ast.expr, ...]
     default: ast.expr | None
     scope: Scope
+    is_made: bool = False
 
 
 def parameter_called(name: str, scope: Scope) -> Parameter | None:

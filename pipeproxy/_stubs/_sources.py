@@ -52,7 +52,6 @@ class Source:
                 self._add_import(statement)
             else:
                 self.names.update(dict.fromkeys(bound_by(statement), statement))
-        self._prefer_backports()
 
     def _add_import(self, statement: ast.Import | ast.ImportFrom) -> None:
         for alias in statement.names:
@@ -64,16 +63,6 @@ class Source:
             else:
                 imported = Imported(self._absolute(statement), alias.name)
                 self.names[alias.asname or alias.name] = imported
-
-    def _prefer_backports(self) -> None:
-        """Take from typing_extensions what is taken from there for some versions of Python.
-
-        So that a stub holds for all versions, and is the same whichever it is made with.
-        """
-        branches = (s for s in self.tree.body if isinstance(s, (ast.If, ast.Try)))
-        for statement in (inner for branch in branches for inner in ast.walk(branch)):
-            if isinstance(statement, ast.ImportFrom) and statement.module == "typing_extensions":
-                self._add_import(statement)
 
     def _absolute(self, statement: ast.ImportFrom) -> str:
         if not statement.level:

@@ -1,7 +1,7 @@
 """Annotations, moved from where they stand into a stub.
 
 An object of a proxied class never travels: what a method returns arrives as its proxy, and where
-one is taken the proxy is taken as well. So a type is moved in one of three ways.
+one is taken the proxy is taken as well. So a type is moved in one of several ways.
 """
 
 from __future__ import annotations
@@ -40,7 +40,6 @@ _TYPING = {
     "contextlib",
     "dataclasses",
 }
-_MADE = "Any"  # AnyAccount
 _SENT = {"Generator", "AsyncGenerator", "Coroutine"}  # their second argument goes the other way
 
 #: A list of accounts is no list of accounts and proxies; what can only be read is.
@@ -107,9 +106,8 @@ class Types:
     def parameters(self, parameters: Collection[Parameter]) -> str:
         """The type variables in brackets, "" if there are none."""
         texts = []
-        for name, stars, bounds, default, scope in parameters:
-            # One that was made for what is taken stands for an object or its proxy.
-            way = Way.TAKEN if name.startswith(_MADE) else Way.PLAIN
+        for name, stars, bounds, default, scope, is_made in parameters:
+            way = Way.TAKEN if is_made else Way.PLAIN
             moved = [self.text(bound, scope, way) for bound in bounds]
             text = stars + name
             if moved:
@@ -183,8 +181,10 @@ class Types:
         special = self.special(node.value, scope)
         inner = list(node.slice.elts) if isinstance(node.slice, ast.Tuple) else [node.slice]
         if special == "Literal":
-            plain = [e if isinstance(e, ast.Constant) else self._move(e, scope, way) for e in inner]
-            return self._subscript(self._move(node.value, scope, way), plain)
+            values = [
+                e if isinstance(e, ast.Constant) else self._move(e, scope, way) for e in inner
+            ]
+            return self._subscript(self._move(node.value, scope, way), values)
         if special == "Annotated":
             return self._move(inner[0], scope, way)
         if special in {"type", "Type"}:
@@ -194,9 +194,8 @@ class Types:
         proxy = self._proxy(node.value, scope) if way is not Way.PLAIN else None
         if proxy:
             given = self._subscript(proxy, [self._argument(e, scope) for e in inner])
-            return (
-                given if way is Way.GIVEN else _union([self._move(node, scope, Way.PLAIN), given])
-            )
+            plain = [] if way is Way.GIVEN else [self._move(node, scope, Way.PLAIN)]
+            return _union([*plain, given])
         if special == "Callable" and len(inner) == 2:
             ways = [_OTHER[way], way]
         elif way is Way.TAKEN and special not in _READ_ONLY and self._mentions(node.slice, scope):
@@ -208,10 +207,10 @@ class Types:
 
     def _made(self, node: ast.expr, scope: Scope) -> ast.expr:
         """A type variable for a class or its proxies: a list of accounts is no list of both."""
-        name = _MADE + dotted(node.value if isinstance(node, ast.Subscript) else node)[-1]
+        name = "Any" + dotted(node.value if isinstance(node, ast.Subscript) else node)[-1]
         number = 1 + sum(made.rstrip("0123456789") == name for made in self.free)
-        name += str(number) if number > 1 else ""
-        self.free[name] = Parameter(name, "", (node,), None, scope)
+        name += str(number) if number > 1 else ""  # AnyAccount, AnyAccount2
+        self.free[name] = Parameter(name, "", (node,), None, scope, is_made=True)
         return ast.Name(name, ast.Load())
 
     def _argument(self, node: ast.expr, scope: Scope) -> ast.expr:
