@@ -7,10 +7,10 @@ the client, as many times as it took more than was given back.
 
 from __future__ import annotations
 
-import threading
-from _thread import allocate_lock
+from _thread import allocate_lock, start_new_thread
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from time import monotonic
 from typing import Any
 
@@ -261,11 +261,11 @@ class Barrier(Stand):
     def wait(self, timeout: float | None = None) -> int:
         """Wait until all have come."""
         # In a thread of its own, as it waits while the barrier's action runs.
-        abort = threading.Thread(target=self._target.abort, daemon=True)
+        abort = partial(start_new_thread, self._target.abort, ())
         seconds = _deadline.left(_deadline.current())
         if timeout is not None:
             seconds = timeout if seconds is None else min(timeout, seconds)
-        number: int = interruptible(abort.start, lambda: self._target.wait(seconds))
+        number: int = interruptible(abort, lambda: self._target.wait(seconds))
         return number
 
 
