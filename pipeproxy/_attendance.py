@@ -198,6 +198,8 @@ class Attendance:
         return False
 
     def _drop(self, caller: Caller) -> None:
+        if caller.undo is not None and caller.errand is None:
+            caller.undo_unread()
         self.callers.drop(caller)
         self.dispatch.errands.left(caller)
 

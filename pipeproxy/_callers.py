@@ -21,7 +21,7 @@ from ._held import Holdings
 from ._objects import Client, Shared
 from ._sections import Entry, Section
 from ._wire import CALL, CALL_WITHIN, ENTER, FROM_CLIENT, Frame
-from .transports.pipe import Pipe, make_poller, open_pair
+from .transports.pipe import Pipe, is_unread, make_poller, open_pair
 
 #: Bytes that may wait for one client before the owner stops reading from it.
 MOST_UNSENT: Final = 1 << 20
@@ -57,6 +57,7 @@ class Caller(Channel):
         parked: the first of its frames has to wait, and so do all that come after.
         entry: the place, and its section, in whose line the first of its frames waits.
         serving: a call of it runs, further down the stack of the thread that polls or aside.
+        undo: takes back what its latest call took, if that has to be; see `keep_undo`.
         errand: that call, if it is a worker's or a task's.
         worker: what runs its calls that may wait.
         wait: what the first of its frames waits for, if it does.
@@ -77,6 +78,7 @@ class Caller(Channel):
         "returned",
         "serving",
         "told",
+        "undo",
         "upcalls",
         "wait",
         "worker",
@@ -100,6 +102,7 @@ class Caller(Channel):
         self.entry: tuple[Section, Entry] | None = None
         self.errand: Errand | None = None
         self.worker: Any = None
+        self.undo: Callable[[], object] | None = None
         self.wait: Wait | None = None
         self.ended = False
 
@@ -117,6 +120,26 @@ class Caller(Channel):
         if self.ended or len(self.frames) > _MOST_BEHIND:
             return True
         return not self.asked and (self.serving or self.frames[0][0] != ENTER)
+
+    def keep_undo(self, undo: Callable[[], object]) -> None:
+        """Keep what takes back a call until the client says more: then it has read the reply."""
+        read = self.pipe.read
+
+        def hear(size: int) -> bytes | None:
+            data = read(size)
+            if data:
+                self.undo, self._read = None, read
+            return data
+
+        self.undo, self._read = undo, hear
+
+    def undo_unread(self) -> None:
+        """Take back the latest call, if its reply was not read; before the channel is closed."""
+        undo, self.undo, self._read = self.undo, None, self.pipe.read
+        if self.pipe.closed or undo is None:
+            return
+        if self.unsent or is_unread(self.pipe.writer):
+            undo()
 
     def given_back(self) -> bytes:
         """Return the frames that tell its process which of its objects are needed no more."""

@@ -17,7 +17,15 @@ from typing import Any
 from . import _deadline
 from ._activities import here
 from ._objects import Client
-from ._waits import Stand, check_may_wait, check_wanted, client_here, interruptible, slices
+from ._waits import (
+    Stand,
+    check_may_wait,
+    check_wanted,
+    client_here,
+    interruptible,
+    keep_undo,
+    slices,
+)
 from .errors import ClientDied, ListenerClosed
 
 
@@ -55,6 +63,7 @@ class _Holdings:
             except (ClientDied, ListenerClosed):
                 self._return(client)
                 raise
+            keep_undo(partial(self._return, client))
 
     def gave(self) -> None:
         """Note that the caller gives it back: what it took itself, or else who took it first."""

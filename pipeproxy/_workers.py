@@ -55,7 +55,6 @@ class Worker:
         in_hand: the caller whose call runs now.
         channel: the caller whose calls come to it.
         interrupt: ends what the call in hand waits for; None where that notices by itself.
-        undo: takes back what the call in hand took, if nobody hears of it.
         holds: what it holds for its client.
         closed: the listener is closed.
     """
@@ -73,7 +72,6 @@ class Worker:
         self.in_hand: Caller | None = None
         self.channel: Caller | None = None
         self.interrupt: Callable[[], object] | None = None
-        self.undo: Callable[[], object] | None = None
         self.holds: dict[Held, None] = {}
         self.closed = False
         self._run, self._refuse, self._over = run, refuse, over
@@ -185,7 +183,7 @@ class Workers:
             self._resume(caller)
             raise
         finally:
-            worker.in_hand = worker.interrupt = worker.undo = here.serves = None
+            worker.in_hand = worker.interrupt = here.serves = None
         if self._forked:
             raise ListenerClosed("a method forked this process; the listener is its parent's")
 
@@ -205,8 +203,9 @@ class Workers:
                     caller.send(head)
                     caller.send(answer)
             caller.errand, caller.serving = None, False
-        if not heard and caller.worker is not None and caller.worker.undo is not None:
-            caller.worker.undo()
+        if not heard and caller.undo is not None:
+            caller.undo()
+            caller.undo = None
         if caller.frames or caller.unsent or caller.paused or caller.ended:
             self._resume(caller)
 
