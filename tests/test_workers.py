@@ -209,8 +209,9 @@ def test_what_comes_behind_a_blocked_call_waits_for_it(
 
 
 def note_behind(proxy: Any) -> str:
+    proxy.count()  # opens its channel
     try:
-        with timeout(0.05):
+        with timeout(0.5):
             proxy.wait_and_note("first")
     except CallTimeout:
         return "CallTimeout"
