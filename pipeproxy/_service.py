@@ -233,9 +233,9 @@ class Service:
         assert client.life is not None
         if not _life.is_dead(client.life):
             return  # an event of this turn was meant for whatever had the number before
-        # First, as what is served may wait, and a guest would meet it again and again.
-        self.callers.unwatch(client.life.fileno())
         try:
+            # First, as what is served may wait, and a guest would meet it again and again.
+            self.callers.unwatch(client.life.fileno())
             for caller in list(client.channels):
                 while self._attendance.read(caller):
                     pass
@@ -252,6 +252,7 @@ class Service:
             self.upcalls.bid_farewell(client)
             self.dispatch.errands.bury(client)
         except BaseException:
+            self.callers.unwatch(client.life.fileno())  # all of it, if that was interrupted
             self._watch_over(token, client)  # to do the rest with the next turn
             raise
         client.life.close()

@@ -226,7 +226,11 @@ def test_an_owner_that_is_interrupted_keeps_nothing() -> None:
         pid = fork(lambda: alive.call_until_it_ends(scene.proxy))
         interrupt(lambda: scene.listener.poll(0.01), rounds=1000, longest=1e-3)
         scene.shop.ends = True
-        poll_until(lambda: os.waitpid(pid, os.WNOHANG)[0], scene.listener)
+        ended: list[tuple[int, int]] = []
+        poll_until(
+            lambda: ended.append(os.waitpid(pid, os.WNOHANG)) or ended[-1][0], scene.listener
+        )
+        assert ended[-1] == (pid, 0)
         poll_until(lambda: scene.listener.stats().clients == 0, scene.listener)
         assert scene.is_left()
 
