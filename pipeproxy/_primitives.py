@@ -280,7 +280,6 @@ class Barrier(Stand):
 
 def _take(stand: Stand, timeout: float | None) -> bool:
     """Take what a stand stands for, within so many seconds."""
-    check_wanted()
     acquire = stand._target.acquire
     return acquire(False) or any(acquire(True, seconds) for seconds in slices(stand, timeout))
 

@@ -23,10 +23,8 @@ class SimpleQueue(Stand):
         """Take the next item; wait while there is none."""
         queue = self._target
         if not block or (timeout is not None and timeout < 0):
-            check_wanted()
             return self._keep(queue.get(block, timeout))
         try:
-            check_wanted()
             return self._keep(queue.get(False))
         except Empty:
             pass
