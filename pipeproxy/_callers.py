@@ -159,6 +159,8 @@ class Caller(Channel):
         """Whether the thread waits for an answer, and can be called meanwhile."""
         if self.ended or self.pipe.closed:
             return False
+        if any(asked.reply is None for asked in list(self.asked.values())):
+            return False  # it runs what it was asked, and does not wait meanwhile
         return self.serving or any(frame[0] in _WAITING for frame in list(self.frames))
 
 

@@ -35,6 +35,10 @@ class Held(weakref.ref[Any]):
         forks: the forks that there were before.
     """
 
+    # Of this object and not of what it refers to, which may be no more when it is first asked for.
+    __hash__ = object.__hash__
+    __eq__ = object.__eq__
+
     # As long as nothing else is known: an interrupt may leave it so.
     number = ident = forks = 0
     kept = True
@@ -120,6 +124,11 @@ class Holdings(Known):
         self._untold: dict[tuple[int, int, int], None] = {}
         #: Idents up to this one are those of the process that this one was forked from.
         self._inherited = 0
+        self._over = False
+
+    def end(self) -> None:
+        """Heed that the process of the listener cannot be told anything any more."""
+        self._over = True
 
     def receive(self, number: int, make: Callable[[], Any], ident: int) -> Any:
         """Return what stands for an object whose reference arrived.
@@ -176,8 +185,8 @@ class Holdings(Known):
         self._inherited = next(idents)
 
     def is_empty(self) -> bool:
-        """Whether nothing is held and nothing is to be told."""
-        return not self._held and self.is_quiet()
+        """Whether nothing is held and nothing is to be told, or there is nobody to tell."""
+        return self._over or (not self._held and self.is_quiet())
 
     def is_quiet(self) -> bool:
         """Whether there is nothing to be told."""

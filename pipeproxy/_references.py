@@ -294,6 +294,8 @@ def _note_lender(owner: Owner) -> None:
     guest = guests.get(owner.route.process)
     if guest is not None:
         guest.note_lender(owner.held)
+    else:  # it is dead, or the chain that came from it goes on here: there is no way to tell it
+        owner.held.end()
 
 
 def open_stream(route: PlainRoute, number: int, ident: int) -> Any:

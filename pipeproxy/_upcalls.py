@@ -135,6 +135,8 @@ class Upcalls:
         guest = guests.get(client.token)
         if guest is not None and guest.ways.get(self) is client:
             guest.dead |= client.dead
+            if client.dead and guest.lender is not None:
+                guest.lender.end()
             guest.ways.pop(self, None)
             if not guest.ways:
                 guests.pop(client.token, None)
