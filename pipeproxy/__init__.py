@@ -3,27 +3,33 @@
 An object that cannot be copied stays in its owner process; the others use it through a proxy, as if
 they held it. See the README for the first program.
 
-The rooms of this package, from the doors down; each imports only what stands below it:
+The rooms of this package, from the doors down; each imports only what stands below it (but
+`_references`, which lends, and so asks `_lent` when there is something to lend):
 
     doors    __init__, proxy                       what users import
              testing > _taps, _transport_check     the chaos kit, for users' classes and transports
              managers > _managed                   multiprocessing.managers' interface
-    ends     _spawn > _listener > _stats, _home    share, serve; objects at home
-             _turns > _service                     whose loop it is; wait, read, reply
-             _dispatch > _errands                  look up, run or let wait
-             _errands > _tasks > _workers          calls that run in threads of their own, in a loop
-             _residence, _callers                  calls for the thread that serves; the channels
-    faces    _locked, _orphans > _references       several calls as one; to end with an owner
-             _outgoing > _faces, _references       what of a reply travels by reference, and how
-             _references > _proxy, _values         references, spec → class, copies
-    memory   _streams > _calls, _objects           the client's calls, the owner's objects
+             __main__ > stubs > _stubs             types of proxies, written
+             mypy_plugin > _mypy                   and taken by mypy
+    ends     _spawn > _listener > _stats, _loop    share, serve, also in an event loop
+             _turns > _service                     whose turn it is; wait, see who is there
+             _attendance > _dispatch, _upcalls     one channel: read, reply; look up, run; call back
+             _dispatch > _errands                  calls that take longer than a turn
+             _errands > _tasks, _workers           in an event loop, in threads of their own
+    faces    _locked, _orphans, _lent              several calls as one; what a client lends
+             _lent > _home > _outgoing             objects at home; what leaves, and how
+             _outgoing > _references > _faces      references; what an object shows
+             _references > _proxy, _values         spec → class; copies
+    memory   _streams > _calls > _inside           a client's calls, and what it is inside of
+             _objects, _callers, _residence        the owner's objects, channels, calls at home
              _queues, _primitives > _waits         waiting in the name of who may die
-             _sections                             the right to an object, and who waits for it
-    motion   _lines > _channel                     each thread's own channel: frames both ways
-             _lines > _held                        what this process holds of another's objects
+             _deadlocks > _sections > _activities  the right to an object; whose a call is
+    motion   _exchange > _lines > _channel         a frame and its reply; each thread's own channel
+             _lines > _held, _context              what this process holds; of which chain it is
     leaves   _wire, codecs, transports, _door, _life, _until, _sigint
     words    errors, _marks, _members              what can go wrong, what is exposed
              _spec > _stdlib > _survey             from a class to its spec
+             _shared                               what has a generated type
              _deadline, _descriptors               what every call and every room minds
 """
 
@@ -62,6 +68,7 @@ if typing.TYPE_CHECKING:
     from ._listener import Listener, share
     from ._locked import locked
     from ._orphans import end_with
+    from ._shared import Shared
     from ._spawn import Host, spawn, spawning
     from ._values import by_value
 
@@ -82,6 +89,7 @@ __all__ = [
     "Released",
     "RemoteError",
     "RemoteTraceback",
+    "Shared",
     "SpecError",
     "blocking",
     "by_ref",
@@ -103,6 +111,7 @@ __all__ = [
 _LATER = {
     "Host": "_spawn",
     "Listener": "_listener",
+    "Shared": "_shared",
     "by_ref": "_lent",
     "by_value": "_values",
     "end_with": "_orphans",

@@ -21,7 +21,7 @@ from ._held import Holdings
 from ._objects import Client, Shared
 from ._sections import Entry, Section
 from ._wire import CALL, CALL_WITHIN, ENTER, FROM_CLIENT, Frame
-from .transports.pipe import Pipe, make_poller, open_pair
+from .transports.pipe import Pipe, is_unread, make_poller, open_pair
 
 #: Bytes that may wait for one client before the owner stops reading from it.
 MOST_UNSENT: Final = 1 << 20
@@ -49,7 +49,7 @@ class Caller(Channel):
         client: the process of that.
         asked: upcalls that the thread was not seen to answer, by ident.
         returned: proxies of objects of the client's that went home with the latest reply.
-        last_news: what was told last of the client's own objects, and it may not have heard.
+        told: what its process was told with it of what is held of that no more.
         relays: sections were entered on it in the name of other activities.
         frames: what has arrived and was not served yet.
         writing: it did not take all that was said to it, so the owner waits until it takes more.
@@ -57,6 +57,7 @@ class Caller(Channel):
         parked: the first of its frames has to wait, and so do all that come after.
         entry: the place, and its section, in whose line the first of its frames waits.
         serving: a call of it runs, further down the stack of the thread that polls or aside.
+        undo: takes back what its latest call took, if that has to be; see `keep_undo`.
         errand: that call, if it is a worker's or a task's.
         worker: what runs its calls that may wait.
         wait: what the first of its frames waits for, if it does.
@@ -71,12 +72,13 @@ class Caller(Channel):
         "entry",
         "errand",
         "frames",
-        "last_news",
         "parked",
         "paused",
         "relays",
         "returned",
         "serving",
+        "told",
+        "undo",
         "upcalls",
         "wait",
         "worker",
@@ -89,9 +91,9 @@ class Caller(Channel):
         self.client = client
         self.upcalls = upcalls
         self.asked: dict[int, Any] = {}
-        self.last_news: list[tuple[int, int, int]] = []
         self.relays = False
         self.returned: list[Any] = []
+        self.told: list[tuple[int, int, int]] = []
         self.frames: deque[Frame] = deque()
         self.writing = False
         self.paused = False
@@ -100,6 +102,7 @@ class Caller(Channel):
         self.entry: tuple[Section, Entry] | None = None
         self.errand: Errand | None = None
         self.worker: Any = None
+        self.undo: Callable[[], object] | None = None
         self.wait: Wait | None = None
         self.ended = False
 
@@ -118,14 +121,39 @@ class Caller(Channel):
             return True
         return not self.asked and (self.serving or self.frames[0][0] != ENTER)
 
+    def keep_undo(self, undo: Callable[[], object]) -> None:
+        """Keep what takes back a call until the client says more: then it has read the reply."""
+        read = self.pipe.read
+
+        def hear(size: int) -> bytes | None:
+            data = read(size)
+            if data:
+                self.undo, self._read = None, read
+            return data
+
+        self.undo, self._read = undo, hear
+
+    def undo_unread(self) -> None:
+        """Take back the latest call, if its reply was not read; before the channel is closed."""
+        undo, self.undo, self._read = self.undo, None, self.pipe.read
+        if self.pipe.closed or undo is None:
+            return
+        if self.unsent or is_unread(self.pipe.writer):
+            undo()
+
     def given_back(self) -> bytes:
         """Return the frames that tell its process which of its objects are needed no more."""
         lender: Holdings = self.client.lender
         news, told = lender.news_for(self.client.token)
-        lender.told(news)
-        if news:  # what was told before is known: the client has called again since
-            self.last_news = news
+        self.told += news
         return told
+
+    def heard(self) -> None:
+        """Note that it calls again, so it has got what the latest reply held."""
+        self.returned = []
+        if self.told:
+            self.client.lender.told(self.told)
+            self.told = []
 
     def is_waited_for(self) -> bool:
         """Whether the thread waits for an answer, and can be called meanwhile."""
@@ -144,9 +172,11 @@ class Callers:
         readers: callers by the descriptor that is readable when they said something.
         writers: those that did not take all that was said to them, by the other one.
         watched: what to do when any other descriptor is readable.
+        closed: nobody is served any more.
     """
 
     def __init__(self) -> None:
+        self.closed = False
         self.poller = make_poller()
         self.readers: dict[int, Caller] = {}
         self.writers: dict[int, Caller] = {}
@@ -209,8 +239,6 @@ class Callers:
                 self._wait_no_more(number)
                 del table[number]
         caller.client.channels.discard(caller)
-        if caller.last_news:
-            caller.client.lender.repeat(caller.last_news)
         caller.close()
 
     def hang_up(self) -> None:
@@ -230,6 +258,7 @@ class Callers:
 
     def close(self) -> None:
         """Close everything; in a forked child only the copies, as nothing is unregistered."""
+        self.closed = True
         with _descriptors.lock:
             self.poller.close()
             for caller in list(self.readers.values()):

@@ -88,11 +88,11 @@ class Owner:
             if up is not None:
                 return self._call_up(up, number, plain, member, args, kwargs)
         payload, lent = codec.encode_atoms(args, kwargs), None
-        kind, deadline = CALL, _deadline.current()
         try:
             if payload is None:
                 lent = self._around.outgoing(self.route)
                 payload = self._encode(plain, member, args, kwargs, lent)
+            kind, deadline = CALL, _deadline.current()
             if served is not None or deadline is not None:
                 kind, payload = CALL_WITHIN, context_of(served, deadline) + payload
             line, ident = self._exchange.line(deadline)
@@ -105,7 +105,8 @@ class Owner:
             kind, answer = self._exchange.ask(line, kind, number, member, payload, deadline)
             value = self._read(kind, answer, plain, member, args)
         except BaseException as error:
-            self._abandon(ident, error, lent if line.unsent else None, came=answer is not None)
+            unheard = line.unsent or not line.said
+            self._abandon(ident, error, lent if unheard else None, came=answer is not None)
             raise
         if kind == RESULT:
             return value

@@ -12,7 +12,7 @@ from __future__ import annotations
 import io
 import os
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from itertools import chain, repeat, starmap
 from typing import Literal
 
@@ -29,7 +29,8 @@ class Descriptor(io.FileIO):
     was given up because its exchange was interrupted is left to just that.
     """
 
-    __del__ = io.FileIO.close  # in C, as a handler may raise in a Python function's first bytecode
+    # In C, as a handler may raise in a Python function's first bytecode.
+    __del__: Callable[[], None] = io.FileIO.close  # type: ignore[assignment]
 
 
 def adopt(into: list[Descriptor], numbers: Iterable[int], modes: Iterable[Mode]) -> None:

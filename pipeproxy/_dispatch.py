@@ -128,7 +128,10 @@ class Dispatch:
                     right.release()
                 raise
         if reply is None:
-            return self._call_in_line(caller, shared, frame, caller.served, None)
+            if shared.face.hurries and section.holder is None and not section.line:
+                reply = self.errands.hurry(caller, shared, frame)
+            if reply is None:
+                return self._call_in_line(caller, shared, frame, caller.served, None)
         if section.line:
             section.settle()
         if self.below:
@@ -209,13 +212,19 @@ class Dispatch:
 
     def _entrust(self, caller: Caller, errand: Errand, where: str) -> Reply | None:
         """Make a call the caller's errand; it keeps nobody out of the object."""
-        section, activity = errand.shared.section, errand.served.activity
-        if section.holder is not None or section.line:
-            if not self._is_in(section, caller, activity, where, {}):
+        shared, frame, served = errand.shared, errand.frame, errand.served
+        section = shared.section
+        held = section.holder is not None or bool(section.line)
+        if held:
+            if not self._is_in(section, caller, served.activity, where, {}):
                 return None
             self._got_in(section, caller)
-        caller.frames.popleft()
-        reply = self.errands.attempt(caller, errand)
+        reply = None
+        if shared.face.hurries and (held or frame[0] == CALL_WITHIN):  # else it was tried before
+            reply = self.errands.hurry(caller, shared, frame)
+        if reply is None:
+            caller.frames.popleft()
+            caller.errand = errand
         section.settle()
         return reply
 

@@ -51,22 +51,21 @@ class Errands:
         self.workers = Workers(answer, fail, resume)
         self.tasks = Tasks(self._reply, self.workers.finish)
 
-    def attempt(self, caller: Caller, errand: Errand) -> Reply | None:
-        """Make a call the caller's errand, unless it need not wait: then return its reply.
+    def hurry(self, caller: Caller, shared: Shared, frame: Frame) -> Reply | None:
+        """Run the call that is the caller's first frame, and take it; None if it has to wait.
 
-        It is tried only where it is sure to find out before it has done anything.
+        It is tried only where it is sure to find that out before it has done anything.
         """
-        shared, frame = errand.shared, errand.frame
-        if shared.face.hurries:
-            here.tries = shared.actor
-            try:
-                return self._answer(caller.client, shared, frame)
-            except MustWait:
-                shared.counts[frame[3]] -= 1
-            finally:
-                here.tries = None
-        caller.errand = errand
-        return None
+        first = caller.frames.popleft()
+        here.tries = shared.actor
+        try:
+            return self._answer(caller.client, shared, frame)
+        except MustWait:
+            shared.counts[frame[3]] -= 1
+            caller.frames.appendleft(first)
+            return None
+        finally:
+            here.tries = None
 
     def begin(self, caller: Caller, errand: Errand) -> Reply | None:
         """Run a call and return its reply; what has to be awaited becomes the caller's errand."""

@@ -66,7 +66,7 @@ class Exchange:
         """Return this thread's line, ready for the call of the ident that is returned with it."""
         server = here.server
         line = self.lines.mine(deadline, None if server is None else server.beside)
-        line.busy = True
+        line.busy, line.said = True, False
         ident = line.ident = next(idents)
         return line, ident
 
@@ -99,6 +99,7 @@ class Exchange:
         return reply
 
     def _exchange(self, line: Line, head: bytes, payload: bytes, deadline: float | None) -> Reply:
+        line.said = True
         _send(line, head, payload)
         server = here.server
         beside = None if server is None else server.beside

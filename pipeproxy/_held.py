@@ -222,10 +222,3 @@ class Holdings(Known):
         """Note that the owner knows: it has answered what was said after it."""
         for item in news:
             self._untold.pop(item, None)
-
-    def repeat(self, news: list[tuple[int, int, int]]) -> None:
-        """Tell this again, as nobody knows whether it was heard."""
-        for kind, ident, number in news:
-            held = self._held.get(number)
-            if kind == RELEASE or (held is not None and held.ident == ident):
-                self._untold[kind, ident, number] = None

@@ -46,14 +46,15 @@ class Line(Channel):
     Attributes:
         busy: an exchange is under way, or was left in the middle.
         ident: the id of the latest call.
+        said: some of it may have been written.
         wait: ``wait(seconds)``: what is ready, nothing after so many seconds.
     """
 
-    __slots__ = ("busy", "ident", "wait")
+    __slots__ = ("busy", "ident", "said", "wait")
 
     def __init__(self, pipe: Pipe, life: Descriptor | None, spin: float) -> None:
         super().__init__(pipe, FROM_OWNER)
-        self.busy = False
+        self.busy = self.said = False
         self.ident = 0
         poller = select.poll()
         poller.register(pipe.reader, select.POLLIN)

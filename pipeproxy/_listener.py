@@ -9,7 +9,7 @@ from collections.abc import Callable
 from functools import partial
 from time import monotonic
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 from . import _life
 from ._deadline import check_wait
@@ -25,6 +25,7 @@ from .errors import ListenerClosed
 from .transports.pipe import SPIN
 
 if TYPE_CHECKING:
+    from ._shared import Shared
     from ._stats import Stats
 
 T = TypeVar("T")
@@ -77,7 +78,13 @@ class Listener(Generic[T]):
 
     # -- sharing ----------------------------------------------------------------------------------
 
-    def share(self, obj: U, /) -> U:
+    @overload
+    def share(self, obj: Shared[U], /) -> U: ...
+
+    @overload
+    def share(self, obj: U, /) -> U: ...
+
+    def share(self, obj: Any, /) -> Any:
         """Share one more object on this listener and return its proxy.
 
         The object stays here for as long as the listener is open. Sharing it again gives another
@@ -88,8 +95,7 @@ class Listener(Generic[T]):
             ListenerClosed: this listener is closed.
         """
         self._home.check_open()
-        proxy: U = self._home.share(obj)
-        return proxy
+        return self._home.share(obj)
 
     # -- serving ----------------------------------------------------------------------------------
 
@@ -306,7 +312,15 @@ def _close_at_exit(reference: weakref.ref[Listener[Any]]) -> None:
             listener._service.hang_up()
 
 
-def share(obj: T, /, *, spin: float | None = None) -> tuple[T, Listener[T]]:
+@overload
+def share(obj: Shared[T], /, *, spin: float | None = None) -> tuple[T, Listener[Any]]: ...
+
+
+@overload
+def share(obj: T, /, *, spin: float | None = None) -> tuple[T, Listener[T]]: ...
+
+
+def share(obj: Any, /, *, spin: float | None = None) -> tuple[Any, Listener[Any]]:
     """Share an object: return its proxy, and the listener that must be served.
 
     The object stays in this process; the proxy goes to others, by inheritance or in a pickle of any
@@ -319,7 +333,7 @@ def share(obj: T, /, *, spin: float | None = None) -> tuple[T, Listener[T]]:
     Raises:
         SpecError: the object cannot be shared; the text says why.
     """
-    listener: Listener[T] = Listener(spin=spin)
+    listener = Listener(spin=spin)
     try:
         return listener.share(obj), listener
     except BaseException:

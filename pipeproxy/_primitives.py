@@ -7,17 +7,25 @@ the client, as many times as it took more than was given back.
 
 from __future__ import annotations
 
-import threading
-from _thread import allocate_lock
+from _thread import allocate_lock, start_new_thread
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from time import monotonic
 from typing import Any
 
 from . import _deadline
 from ._activities import here
 from ._objects import Client
-from ._waits import Stand, check_may_wait, check_wanted, client_here, interruptible, slices
+from ._waits import (
+    Stand,
+    check_may_wait,
+    check_wanted,
+    client_here,
+    interruptible,
+    keep_undo,
+    slices,
+)
 from .errors import ClientDied, ListenerClosed
 
 
@@ -55,6 +63,7 @@ class _Holdings:
             except (ClientDied, ListenerClosed):
                 self._return(client)
                 raise
+            keep_undo(partial(self._return, client))
 
     def gave(self) -> None:
         """Note that the caller gives it back: what it took itself, or else who took it first."""
@@ -261,17 +270,16 @@ class Barrier(Stand):
     def wait(self, timeout: float | None = None) -> int:
         """Wait until all have come."""
         # In a thread of its own, as it waits while the barrier's action runs.
-        abort = threading.Thread(target=self._target.abort, daemon=True)
+        abort = partial(start_new_thread, self._target.abort, ())
         seconds = _deadline.left(_deadline.current())
         if timeout is not None:
             seconds = timeout if seconds is None else min(timeout, seconds)
-        number: int = interruptible(abort.start, lambda: self._target.wait(seconds))
+        number: int = interruptible(abort, lambda: self._target.wait(seconds))
         return number
 
 
 def _take(stand: Stand, timeout: float | None) -> bool:
     """Take what a stand stands for, within so many seconds."""
-    check_wanted()
     acquire = stand._target.acquire
     return acquire(False) or any(acquire(True, seconds) for seconds in slices(stand, timeout))
 

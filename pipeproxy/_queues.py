@@ -10,8 +10,7 @@ from heapq import heappush
 from queue import Empty, Full
 from typing import Any
 
-from ._activities import here
-from ._waits import Stand, check_wanted, slices
+from ._waits import Stand, check_wanted, keep_undo, slices
 from .errors import ClientDied, ListenerClosed
 
 
@@ -24,10 +23,8 @@ class SimpleQueue(Stand):
         """Take the next item; wait while there is none."""
         queue = self._target
         if not block or (timeout is not None and timeout < 0):
-            check_wanted()
             return self._keep(queue.get(block, timeout))
         try:
-            check_wanted()
             return self._keep(queue.get(False))
         except Empty:
             pass
@@ -49,8 +46,7 @@ class SimpleQueue(Stand):
         except (ClientDied, ListenerClosed):
             self._put_back(item)
             raise
-        if hasattr(here.server, "undo"):
-            here.server.undo = partial(self._put_back, item)
+        keep_undo(partial(self._put_back, item))
         return item
 
     def _put_back(self, item: Any) -> None:

@@ -1,16 +1,14 @@
-"""The owner's loop: wait, look up, run, reply.
+"""The owner's loop: wait, see who is there, attend to them.
 
 A turn waits once and then answers every call that has arrived. It never waits to write: what a
 client does not take stays in its channel, and while that is more than `MOST_UNSENT` bytes nothing
 more is read from this client, so what is held for it is bounded. All others go on.
 
-The channel that a turn has in its hand is noted. If the turn is left by an exception — a signal
-handler raised — it is cut by the next one: its caller gets `CallLost`, and nobody else notices.
+What is done with each channel is in `_attendance`.
 """
 
 from __future__ import annotations
 
-from collections import deque
 from contextvars import Context
 from functools import partial
 from threading import get_ident
@@ -19,32 +17,15 @@ from typing import Final
 
 from . import _deadline, _descriptors, _life
 from ._activities import activity_of, here
-from ._callers import MOST_UNSENT, Caller, Callers
+from ._attendance import Attendance
+from ._callers import Caller
 from ._calls import guests
-from ._dispatch import Dispatch
 from ._door import Door, Knock, Route, hello
 from ._objects import Client, Objects
 from ._residence import Residence
-from ._upcalls import Upcalls
-from ._wire import (
-    CALL,
-    CALL_WITHIN,
-    FAREWELL,
-    HELLO,
-    LEAVE,
-    UP_FAILURE,
-    UP_RESULT,
-    Frame,
-    header,
-)
-from .errors import ListenerClosed, ProtocolError
+from ._wire import FAREWELL, HELLO, LEAVE, header
 from .transports.pipe import Pipe, Waiter, wait_for
 
-_CALLS: Final = frozenset({CALL, CALL_WITHIN})
-_ANSWERS: Final = frozenset({UP_RESULT, UP_FAILURE})
-
-#: Replies of up to this many bytes are put together before they are written.
-_JOIN_BELOW: Final = 1 << 16
 #: Seconds between two looks at what cannot wake the owner by itself.
 _LOOK_EVERY: Final = 0.05
 
@@ -60,9 +41,9 @@ class Service:
 
     Attributes:
         closed: it serves nobody any more.
-        in_hand: the caller that is served just now.
-        upcalls: calls of objects that clients hold.
+        callers: the channels.
         dispatch: what runs the calls.
+        upcalls: calls of objects that clients hold.
         waited, ran: seconds spent so far outside of turns or waiting in them, and in all else.
     """
 
@@ -77,16 +58,13 @@ class Service:
         self.waited = self.ran = 0.0
         self._route, self._door, self._objects = route, door, objects
         self.residence = residence
-        self.dispatch = Dispatch(objects, tuple(route), residence, self.resume, self.say)
-        self.upcalls = Upcalls(tuple(route), objects, self)
-        self._said: deque[tuple[Caller, bytes]] = deque()
-        self._sought: deque[Client] = deque()
-        self.callers = Callers()
+        self._attendance = Attendance(tuple(route), objects, residence, self.beside, self._alert)
+        self.callers = self._attendance.callers
+        self.dispatch = self._attendance.dispatch
+        self.upcalls = self._attendance.upcalls
         self._waiter = Waiter(self.callers.poller, 1, route.spin)
         self._warm = False
         self._since = monotonic()
-        self.in_hand: Caller | None = None
-        self._ready: deque[Caller] = deque()
         self._thread = 0
         for number in door.descriptors:
             self.callers.watch(number, self._admit)
@@ -99,16 +77,14 @@ class Service:
         Raises:
             ListenerClosed: this process was forked by a method that it served.
         """
-        if self.in_hand is not None:
-            self._cut(self.in_hand)
-        self._take_up(self.dispatch.below)
-        self._take_up(self.dispatch.later)
+        self._attendance.recover()
+        self._attendance.take_up(self.dispatch.below)
+        self._attendance.take_up(self.dispatch.later)
         return self._turn(timeout)
 
     def guest_turn(self, timeout: float) -> int:
         """As `turn`, for a thread that itself waits for a section: see `Dispatch.guest`."""
-        if self.in_hand is not None:
-            self._cut(self.in_hand)
+        self._attendance.recover()
         return self._turn_as(True, timeout)
 
     def nested_turn(self, timeout: float, since: float) -> int:
@@ -119,29 +95,28 @@ class Service:
                 so that calls seldom end up inside one another; after `_LOOK_EVERY` all are.
         """
         self._count_running()
-        dispatch = self.dispatch
+        attendance = self._attendance
         guest = monotonic() - since < _LOOK_EVERY
         if not guest:
-            self._take_up(dispatch.later)
+            attendance.take_up(self.dispatch.later)
         lower = here.lower
         deeper = [*lower, here.activity]
-        outer, self.in_hand = self.in_hand, None
+        outer, attendance.in_hand = attendance.in_hand, None
         try:
             here.lower = deeper
             if outer is not None:  # else a dead client's, in whose place nobody is
                 outer.serving = outer.parked = True
-                self._balance(outer)
+                attendance.balance(outer)
             return self._turn_as(guest, timeout)
         except BaseException:
-            if self.in_hand is not None:
-                self._cut(self.in_hand)
+            attendance.recover()
             raise
         finally:
-            self.in_hand = outer
+            attendance.in_hand = outer
             here.lower = lower
             if outer is not None:
                 outer.serving = outer.parked = False
-                self._balance(outer)
+                attendance.balance(outer)
 
     def beside(self, reader: int, since: float, deadline: float | None) -> None:
         """Wait for a moment, or until a descriptor is readable; serve others meanwhile.
@@ -159,11 +134,6 @@ class Service:
         if reader not in wait_for((reader, False), (poller, False), timeout=seconds):
             Context().run(self.nested_turn, 0, since)
 
-    def _take_up(self, callers: deque[Caller]) -> None:
-        while callers:
-            self._ready.append(callers[0])
-            callers.popleft()
-
     def _turn_as(self, guest: bool, timeout: float) -> int:
         outer = self.dispatch.guest
         try:
@@ -175,22 +145,23 @@ class Service:
     def _turn(self, timeout: float | None) -> int:
         outer = self._thread, here.server, here.serves
         try:
-            self._thread, here.server, here.serves = get_ident(), self, None
+            self._thread, here.server, here.serves = get_ident(), self._attendance, None
             return self._take_turn(timeout)
         finally:
             self._thread, here.server, here.serves = outer
 
     def _take_turn(self, timeout: float | None) -> int:
-        if self._ready or self._said or self._sought:
+        attendance = self._attendance
+        if attendance.has_news():
             timeout = 0
         elif self.dispatch.blocked and (timeout is None or timeout > _LOOK_EVERY):
             timeout = _LOOK_EVERY
         # Only straight after an answer is the next call likely to be a moment away.
-        events = self._waiter.wait(timeout) if self._warm else self._waiter.sleep(timeout)
+        warm, attendance.eager = self._warm or attendance.eager, False
+        events = self._waiter.wait(timeout) if warm else self._waiter.sleep(timeout)
         now = monotonic()
         self.waited += now - self._since
         self._since = now
-        answered = 0
         callers = []
         readers = self.callers.readers
         for number, _ in events:
@@ -201,18 +172,8 @@ class Service:
                 self.callers.watched[number]()
             elif number in self.callers.writers:
                 callers.append(self.callers.writers[number])
-        if self._said or self._sought:
-            self._speak()
-        for caller in callers:
-            answered += self._attend(caller)
-        for caller in list(self._ready):
-            answered += self._attend(caller)
-            # Only now, for an interrupt; and a turn inside a call may have done it already.
-            if caller in self._ready:
-                self._ready.remove(caller)
-        if self.dispatch.blocked:
-            self.dispatch.unblock()
-        if self._ready or (self.dispatch.later and not self.dispatch.guest):
+        answered = attendance.attend_all(callers)
+        if attendance.ready or (self.dispatch.later and not self.dispatch.guest):
             self._door.wake()
         self._warm = answered > 0
         self._count_running()
@@ -223,190 +184,14 @@ class Service:
         self.ran += now - self._since
         self._since = now
 
-    def resume(self, caller: Caller) -> None:
-        """Serve, in this turn or the next, a caller that had to wait; any thread may ask for it."""
-        self._ready.append(caller)
-        if self._thread != get_ident():
-            self._door.wake()
-
-    def say(self, caller: Caller, data: bytes) -> None:
-        """Send frames to a client; any thread may."""
-        self._said.append((caller, data))
-        self._be_heard()
-
-    def seek(self, client: Client) -> None:
-        """Send what is wanted of a client, if a thread of it waits now; any thread may ask for it.
-
-        Else it is sent on the channel of the first that calls.
-        """
-        self._sought.append(client)
-        self._be_heard()
-
-    def _be_heard(self) -> None:
+    def _alert(self) -> bool:
+        """Let what is new be seen; return True if this thread takes a turn and sees to it now."""
         if self._thread == get_ident():
-            self._speak()
-            self._warm = True  # an answer is likely to be a moment away
-        else:
-            self._door.wake()
-
-    def _speak(self) -> None:
-        """Send what was to be said; who was to hear it is cut if that is left in the middle."""
-        while self._said:
-            caller, data = self._said[0]
-            try:
-                self._said.popleft()
-                with _descriptors.lock:  # see `_workers`
-                    if not caller.pipe.closed:
-                        caller.send(data)
-                        self._balance(caller)
-            except BaseException:
-                caller.ended = True
-                self._ready.append(caller)
-                raise
-        while self._sought:
-            channels: list[Caller] = list(self._sought[0].channels)
-            for caller in channels:
-                self._hand_up(caller)
-                self._balance(caller)
-            self._sought.popleft()
-
-    def _hand_up(self, caller: Caller) -> None:
-        """Send on this channel what is wanted of its process, if its thread waits."""
-        try:
-            with _descriptors.lock:  # see `_workers`
-                while caller.is_waited_for() and (asked := self.upcalls.next_wanted(caller)):
-                    caller.send(asked.frames())
-        except BaseException:
-            caller.ended = True
-            self._ready.append(caller)
-            raise
-
-    def _attend(self, caller: Caller) -> int:
-        """Move what can be moved on one channel, both ways, and serve what has arrived."""
-        if caller.serving and not self._is_over(caller):
-            return 0
-        self.in_hand = caller
-        caller.parked = False
-        if not caller.pipe.closed:
-            if caller.unsent:
-                caller.flush()
-            if not caller.paused and not caller.ended:
-                self._read(caller)
-        answered = self._serve(caller) if caller.frames else 0
-        if caller.ended:
-            self._drop(caller)
-        elif caller.unsent or caller.writing or caller.parked or caller.paused:
-            caller.serving = False  # as it is, if nothing was interrupted
-            self._balance(caller)
-        self.in_hand = None
-        return answered
-
-    def _is_over(self, caller: Caller) -> bool:
-        """Whether a call that was under way has just ended; else see what its client says to that.
-
-        It may answer what it is asked and, if the call is a worker's, give it up or hang up.
-        """
-        with _descriptors.lock:  # see `_workers`
-            if not caller.serving:
-                return True
-            works = caller.errand is not None
-            hears = works or (caller.asked and not caller.ended)
-            if hears and not caller.pipe.closed:
-                self.in_hand = caller
-                if caller.unsent:
-                    caller.flush()
-                if not caller.paused and not caller.ended:
-                    self._read(caller)
-                if works:
-                    caller.parked = bool(caller.frames)
-                if works and caller.ended:
-                    self._drop(caller)
-                else:
-                    self._balance(caller)
-                self.in_hand = None
+            return True
+        self._door.wake()
         return False
 
-    def _drop(self, caller: Caller) -> None:
-        self.callers.drop(caller)
-        self.dispatch.errands.left(caller)
-
-    def _balance(self, caller: Caller) -> None:
-        if caller.pipe.closed:
-            return
-        try:
-            self.callers.balance(caller)
-        except OSError:  # a method closed its descriptors
-            caller.ended = True
-            self._drop(caller)
-
-    def _read(self, caller: Caller) -> bool:
-        """Read once; return whether anything had come."""
-        try:
-            frames = caller.receive()
-        except (EOFError, ProtocolError):
-            caller.ended = True
-            return False
-        if frames is None:
-            return False
-        if caller.asked:
-            frames = [frame for frame in frames if not _answers(caller, frame)]
-        caller.frames += frames
-        if frames and caller.returned:
-            caller.returned = []  # it calls again, so it has got what the latest reply held
-        if caller.client.wanted:
-            self._hand_up(caller)
-        return True
-
-    def _serve(self, caller: Caller) -> int:
-        """Answer a caller's frames until one has to wait or it has too much to take; count them."""
-        frames = caller.frames
-        replies: list[bytes] = []
-        size = answered = 0
-        while frames and caller.unsent <= MOST_UNSENT:
-            frame = frames[0]
-            serve = self.dispatch.call if frame[0] == CALL else self.dispatch.other
-            try:
-                reply = serve(caller, frame)
-            except ProtocolError:
-                caller.ended = True
-                frames.clear()
-                break
-            if self.closed:
-                raise ListenerClosed("a method forked this process; the listener is its parent's")
-            if reply is None:
-                return answered + self._put_off(caller, replies)
-            kind, answer = reply
-            if kind:
-                answered += frame[0] in _CALLS
-            if not kind or caller.ended:
-                continue
-            head = header(kind, len(answer), frame[1])
-            if caller.client.lender is not None:
-                head = caller.given_back() + head
-            if not frames and not replies and len(answer) <= _JOIN_BELOW:
-                caller.send(head + answer)  # the only one, as nearly always
-                break
-            replies += (head, answer)
-            size += len(answer)
-            if size > _JOIN_BELOW:
-                for part in replies:
-                    caller.send(part)
-                replies, size = [], 0
-        if replies:
-            caller.send(b"".join(replies))
-        return answered
-
-    def _put_off(self, caller: Caller, replies: list[bytes]) -> int:
-        """Let the caller's first call wait, or a worker run it; when all before it is answered."""
-        if replies:
-            caller.send(b"".join(replies))
-        if caller.errand is None:
-            caller.parked = True
-            return 0
-        self.dispatch.errands.start(caller)
-        return 1
-
-    # -- channels ---------------------------------------------------------------------------------
+    # -- clients ----------------------------------------------------------------------------------
 
     def _admit(self) -> None:
         """Open a channel for everybody who knocked."""
@@ -448,11 +233,11 @@ class Service:
         assert client.life is not None
         if not _life.is_dead(client.life):
             return  # an event of this turn was meant for whatever had the number before
-        # First, as what is served may wait, and a guest would meet it again and again.
-        self.callers.unwatch(client.life.fileno())
         try:
+            # First, as what is served may wait, and a guest would meet it again and again.
+            self.callers.unwatch(client.life.fileno())
             for caller in list(client.channels):
-                while self._read(caller):
+                while self._attendance.read(caller):
                     pass
                 caller.ended = True
                 if client.is_inside(caller.activity) or (caller.relays and client.sections):
@@ -460,26 +245,19 @@ class Service:
                         caller.frames.pop()
                 if not caller.frames:
                     self.dispatch.give_up(caller)
-                self._attend(caller)
+                self._attendance.attend(caller)
             for section in list(client.sections):
                 section.bereave(client)
             self._objects.forget(token)
             self.upcalls.bid_farewell(client)
             self.dispatch.errands.bury(client)
         except BaseException:
+            self.callers.unwatch(client.life.fileno())  # all of it, if that was interrupted
             self._watch_over(token, client)  # to do the rest with the next turn
             raise
         client.life.close()
 
     # -- ends -------------------------------------------------------------------------------------
-
-    def _cut(self, caller: Caller) -> None:
-        """Close a channel in the middle of whatever was done with it."""
-        caller.frames.clear()
-        caller.ended, caller.serving = True, False
-        self.dispatch.give_up(caller)
-        self._drop(caller)
-        self.in_hand = None
 
     def close(self) -> None:
         """Say farewell to all clients and close everything; a second time does nothing."""
@@ -515,14 +293,3 @@ class Service:
             self.upcalls.bid_farewell(client)
             if client.life is not None:
                 client.life.close()
-
-
-def _answers(caller: Caller, frame: Frame) -> bool:
-    """Whether a frame answers an upcall; then whoever waits for it is given it."""
-    if frame[0] not in _ANSWERS:
-        return False
-    answer = caller.asked.get(frame[1])
-    if answer is not None:  # else nobody waits any more
-        answer.reply = frame[0], frame[4]
-        answer.event.set()
-    return True

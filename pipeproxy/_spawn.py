@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable
 from contextvars import ContextVar, Token
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar, final
+from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar, final, overload
 
 from . import _deadline, _life
 from ._listener import Listener
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from multiprocessing.process import BaseProcess
 
     from ._descriptors import Descriptor
+    from ._shared import Shared
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -118,7 +119,15 @@ class Host:
         return f"process {self.process.pid}, which held {self._name}, {_end_of(self.process)}"
 
 
-def spawn(cls: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> tuple[T, Host]:
+@overload
+def spawn(cls: Callable[P, Shared[T]], /, *args: P.args, **kwargs: P.kwargs) -> tuple[T, Host]: ...
+
+
+@overload
+def spawn(cls: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> tuple[T, Host]: ...
+
+
+def spawn(cls: Callable[..., Any], /, *args: Any, **kwargs: Any) -> tuple[Any, Host]:
     """Make an object in a new process, and return its proxy and the host that holds it.
 
     The process is started by the context of `spawning`, else by multiprocessing's default.

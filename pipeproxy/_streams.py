@@ -13,12 +13,18 @@ from typing import Any, Final, NoReturn
 from ._calls import Owner
 from ._members import FIRST_METHOD, Members, Plain
 from ._objects import Face
+from .errors import Cancelled
 
 _FIRST_CHUNK: Final = 1
 _GROWTH: Final = 4
 _LARGEST_CHUNK: Final = 4096
 #: Seconds after which the owner sends what it has, so that a slow iterator is not waited for.
 _HURRY: Final = 0.01
+
+_ENDED_WITH_ITS_CALL: Final = (
+    "a call that took from this stream was cut off, and with it ended the async generator of its "
+    "owner's"
+)
 
 #: The spec of a `Source`, as it would be described.
 _COUNTED: Final = (("count", 0, None, "int"), ("start", 0, None, "int"))
@@ -143,11 +149,14 @@ class AsyncSource(Source):
                     break
         except StopAsyncIteration:
             self._latest = start, (taken, (None,))
-        except Exception as error:  # what cancels this task cancels the call, and no more
+        except Exception as error:
             if type(items) is not _Raising:
                 self._items = _Raising(error)
             if not taken:
                 raise
+        except BaseException:  # this task is cancelled, as its channel was cut
+            self._items = _Raising(Cancelled(_ENDED_WITH_ITS_CALL))
+            raise
 
     async def throw(self, error: BaseException, start: int) -> Chunk:  # type: ignore[override]
         """As `Source.throw`."""

@@ -64,6 +64,13 @@ def check_may_wait(stand: Stand) -> None:
         raise MustWait
 
 
+def keep_undo(undo: Callable[[], object]) -> None:
+    """Let what this thread took for a client be taken back, if that is gone without the reply."""
+    server = here.server
+    if server is not None and server.in_hand is not None:
+        server.in_hand.keep_undo(undo)
+
+
 def client_here() -> Client | None:
     """Return the process whose call this thread runs; None for a call made at home."""
     server = here.server

@@ -14,6 +14,7 @@ the next channel of the same thread, or until the client is dead.
 from __future__ import annotations
 
 import threading
+from _thread import start_new_thread
 from collections.abc import Callable
 from functools import partial
 from queue import SimpleQueue
@@ -47,13 +48,13 @@ class Worker:
     Args:
         client: whose calls it runs.
         run: called with each caller whose errand it was given.
+        refuse: called with each if the system gives this process no more threads, and why.
         over: called when it ends.
 
     Attributes:
         in_hand: the caller whose call runs now.
         channel: the caller whose calls come to it.
         interrupt: ends what the call in hand waits for; None where that notices by itself.
-        undo: takes back what the call in hand took, if nobody hears of it.
         holds: what it holds for its client.
         closed: the listener is closed.
     """
@@ -64,31 +65,45 @@ class Worker:
         self,
         client: Client,
         run: Callable[[Worker, Caller], None],
+        refuse: Callable[[Caller, RuntimeError], None],
         over: Callable[[Worker], object],
     ) -> None:
         self.client = client
         self.in_hand: Caller | None = None
         self.channel: Caller | None = None
         self.interrupt: Callable[[], object] | None = None
-        self.undo: Callable[[], object] | None = None
         self.holds: dict[Held, None] = {}
         self.closed = False
-        self._run, self._over = run, over
+        self._run, self._refuse, self._over = run, refuse, over
         self._errands: SimpleQueue[Caller | None] = SimpleQueue()
         self._works = threading.Lock()
         self.thread: threading.Thread | None = None
 
     def take(self, caller: Caller) -> None:
-        """Run the caller's errand, after all that it was given before.
-
-        Raises:
-            RuntimeError: the system gives this process no more threads.
-        """
-        if not self._works.locked():
-            # A signal handler may raise in `start`: if it has begun all the same, one works.
-            self.thread = threading.Thread(target=self._work, name="pipeproxy worker", daemon=True)
-            self.thread.start()
+        """Run the caller's errand, after all that it was given before."""
         self._errands.put(caller)
+        if not self._works.locked():
+            # In a thread already: a signal handler, which runs in the main one, might raise in the
+            # middle of `Thread.start`.
+            try:
+                start_new_thread(self._begin, ())
+            except RuntimeError as error:
+                self._give_up(error)
+
+    def _begin(self) -> None:
+        thread = threading.Thread(target=self._work, name="pipeproxy worker", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError as error:
+            self._give_up(error)
+        else:
+            self.thread = thread
+
+    def _give_up(self, error: RuntimeError) -> None:
+        while not self._errands.empty():
+            caller = self._errands.get()
+            if caller is not None:
+                self._refuse(caller, error)
 
     def end(self) -> None:
         """End when all that it was given is done; a second time does nothing."""
@@ -102,7 +117,7 @@ class Worker:
 
     def _work(self) -> None:
         if not self._works.acquire(False):
-            return
+            return  # the start of one was interrupted, and yet it began
         here.server = self
         try:
             while (caller := self._errands.get()) is not None:
@@ -140,24 +155,23 @@ class Workers:
         worker = caller.worker
         if worker is None:
             worker = self._kept.get(caller.activity)
-            worker = worker or Worker(caller.client, self._run, self._all.discard)
+            worker = worker or Worker(caller.client, self._run, self._refuse, self._all.discard)
             self._all.add(worker)
             caller.worker, worker.channel = worker, caller
             self._kept.pop(caller.activity, None)
         caller.serving = True
-        try:
-            worker.take(caller)
-        except RuntimeError as error:
-            self._all.discard(worker)
-            caller.worker = None
-            assert caller.errand is not None
-            ident = caller.errand.frame[1]
+        worker.take(caller)
+
+    def _refuse(self, caller: Caller, error: RuntimeError) -> None:
+        errand = caller.errand
+        if errand is not None:
             where = "a thread for this call"
-            self.finish(caller, self._fail(error, where, caller.client, ident))
+            self.finish(caller, self._fail(error, where, caller.client, errand.frame[1]))
 
     def _run(self, worker: Worker, caller: Caller) -> None:
         errand = caller.errand
-        assert errand is not None
+        if errand is None:
+            return  # its channel was cut
         worker.in_hand, here.serves = caller, errand.served
         call = partial(self._answer, caller.client, errand.shared, errand.frame)
         try:
@@ -169,7 +183,7 @@ class Workers:
             self._resume(caller)
             raise
         finally:
-            worker.in_hand = worker.interrupt = worker.undo = here.serves = None
+            worker.in_hand = worker.interrupt = here.serves = None
         if self._forked:
             raise ListenerClosed("a method forked this process; the listener is its parent's")
 
@@ -189,8 +203,9 @@ class Workers:
                     caller.send(head)
                     caller.send(answer)
             caller.errand, caller.serving = None, False
-        if not heard and caller.worker is not None and caller.worker.undo is not None:
-            caller.worker.undo()
+        if not heard and caller.undo is not None:
+            caller.undo()
+            caller.undo = None
         if caller.frames or caller.unsent or caller.paused or caller.ended:
             self._resume(caller)
 

@@ -88,7 +88,8 @@ class Server:
         self._owner = Listener[Registry]()
         proxy = self._owner.share(Registry(registry))
         self._desk = Desk(address, authkey, pickle.dumps(proxy))
-        self.address, self.listener = self._desk.address, self._desk.listener
+        self.address: Any = self._desk.address
+        self.listener: Any = self._desk.listener
 
     def serve_forever(self) -> None:
         """Serve until Ctrl-C, or until `stop` is called."""

@@ -216,10 +216,10 @@ class disturbed:  # noqa: N801
         random = Random(seed)
         some_frame, some_moment = random.randint(1, among), random.choice(list(Moment))
         self.action = action
-        self.frame = some_frame if frame is None else frame
-        self.when = some_moment if when is None else when
-        self.happened = False
-        self.counted = 0
+        self.frame: int = some_frame if frame is None else frame
+        self.when: Moment = some_moment if when is None else when
+        self.happened: bool = False
+        self.counted: int = 0
 
     def __repr__(self) -> str:
         return f"disturbed({self.action}, frame={self.frame}, when={self.when!r})"

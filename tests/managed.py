@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterator
 from queue import Queue
 from typing import Any
@@ -44,6 +45,11 @@ class Counter:
         return "reset"
 
 
+class Shy:
+    def _say(self) -> str:
+        return "said"
+
+
 class CounterProxy(BaseProxy):
     _exposed_ = ("add", "_reset", "__getattribute__")
 
@@ -64,6 +70,15 @@ class OpenProxy(NamespaceProxy):
 
     def add(self, amount: int) -> Any:
         return self._callmethod("add", (amount,))
+
+
+def echo() -> Any:
+    said: Any = "ready"
+    while True:
+        try:
+            said = yield said
+        except KeyError as error:
+            said = error.args
 
 
 class StackProxy(ListProxy):  # type: ignore[valid-type,misc]
@@ -97,6 +112,11 @@ def begun(thing: Any) -> int:
     return sum(shared.counts)
 
 
+def objects() -> int:
+    """How many objects are shared."""
+    return sum(len(home._objects) for home in homes.values())
+
+
 class Manager(SyncManager):
     """A manager with types of its own."""
 
@@ -107,13 +127,17 @@ Manager.register("open", Counter, OpenProxy)
 Manager.register("exposed", Counter, exposed=("add", "_reset"))
 Manager.register("family", Counter, method_to_typeid={"twin": "family"})
 Manager.register("squares", squares, proxytype=IteratorProxy)
+Manager.register("echo", echo, proxytype=IteratorProxy)
 Manager.register("stack", list, StackProxy)
 Manager.register("table", dict, DictProxy)
 Manager.register("adder", Counter, AdderProxy)
+Manager.register("shy", Shy, exposed=["_say"])
 Manager.register("given")
 Manager.register("number", int)
 Manager.register("waiting", waiting)
 Manager.register("begun", begun)
+Manager.register("objects", objects)
+Manager.register("threads", threading.active_count)
 
 
 class Stranger(BaseManager):
@@ -180,3 +204,16 @@ def square(number: int) -> int:
 
 def divide(number: int) -> float:
     return 1 / number
+
+
+_held: list[Any] = []
+
+
+def hold(manager: Any, table: Any) -> None:
+    """Hold objects of every kind, for as long as this process lives."""
+    lock, handmade, rows = manager.Lock(), manager.handmade(1), manager.list([[1], []])
+    lock.acquire()
+    rows[1].append(manager.dict(a={}))
+    table[os.getpid()] = {"list": []}
+    _held.extend([lock, handmade, rows, rows[0], rows[1][0]["a"], iter(rows), table[os.getpid()]])
+    table.pop(os.getpid())

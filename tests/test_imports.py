@@ -78,7 +78,7 @@ def test_a_client_unpickles_a_proxy_and_calls_without_heavy_libraries() -> None:
 
 
 def test_the_public_names_are_these() -> None:
-    names = "Host Listener blocking by_ref by_reference by_value end_with exposed hidden"
+    names = "Host Listener Shared blocking by_ref by_reference by_value end_with exposed hidden"
     names += " locked proxied readonly share spawn spawning timeout"
     assert sorted(pipeproxy.__all__) == sorted([*names.split(), *errors.__all__])
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import array
+import ast
 import copy
 import gc
 import multiprocessing
+import operator
 import os
 import pickle
 import signal
@@ -15,12 +18,21 @@ import traceback
 import weakref
 from collections.abc import Iterator
 from multiprocessing import AuthenticationError, ProcessError
+from multiprocessing.connection import Client
 from multiprocessing.context import BaseContext
 from typing import Any
 
 import pytest
 
-from pipeproxy import CallTimeout, NotExposed, OwnerDied, _life, managers, timeout
+from pipeproxy import (
+    CallTimeout,
+    ListenerClosed,
+    NotExposed,
+    OwnerDied,
+    _life,
+    managers,
+    timeout,
+)
 
 from .children import ROOT, Child, poll_until
 from .managed import (
@@ -34,6 +46,7 @@ from .managed import (
     divide,
     get,
     give_back,
+    hold,
     nest,
     note,
     square,
@@ -86,11 +99,22 @@ def test_what_is_picked_out_of_a_list_is_live(manager: Any) -> None:
     assert isinstance(first, list)
 
 
+def test_a_set_that_is_picked_out_is_live(manager: Any) -> None:
+    table = manager.dict(tags={1, 2})
+    table["tags"].add(3)
+    table["tags"] -= {1}
+    tags = table["tags"]
+    assert (tags, str(tags), 3 in tags, len(tags)) == ({2, 3}, "{2, 3}", True, 2)
+    plain = (tags | {4}, {4} | tags, tags & {2}, {2, 5} - tags, tags.union([7]), tags._getvalue())
+    assert plain == ({2, 3, 4}, {2, 3, 4}, {2}, {5}, {2, 3, 7}, {2, 3})
+    assert {type(value) for value in (*plain, table.copy()["tags"])} == {set}
+
+
 def test_what_is_read_all_at_once_is_a_copy(manager: Any) -> None:
     table = manager.dict(a={"b": {}}, c=[[1]])
     table["a"]["b"]["x"] = 1
     assert table["c"][0][0] == 1
-    for read in (table.copy(), dict(table.items()), table | {}, table._getvalue()):
+    for read in (table.copy(), dict(table.items()), table | {}, {} | table, table._getvalue()):
         assert pickle.loads(pickle.dumps(read)) == {"a": {"b": {"x": 1}}, "c": [[1]]}
         assert {type(value) for value in read.values()} == {dict, list}
         assert type(read["a"]["b"]) is dict
@@ -98,7 +122,15 @@ def test_what_is_read_all_at_once_is_a_copy(manager: Any) -> None:
     assert table["a"]["b"]["x"] == 1
     rows = manager.list([[1], [2]])
     assert rows[0] == [1]
-    for row in (*rows, *rows[:], *reversed(rows), *rows.copy(), *(rows * 2)):
+    for row in (
+        *rows,
+        *rows[:],
+        *reversed(rows),
+        *rows.copy(),
+        *operator.add(rows, []),
+        *(rows * 2),
+        *rows._getvalue(),
+    ):
         assert type(row) is list
         row.append(3)
     assert rows == [[1], [2]]
@@ -218,6 +250,7 @@ def test_an_array_is_used_as_one(manager: Any) -> None:
     numbers[0] = 9
     assert list(numbers) == [9, 3, 4, 3, 4]
     assert len(numbers) == 5
+    assert numbers._getvalue() == array.array("i", [9, 3, 4, 3, 4])
     with pytest.raises(TypeError):
         numbers[0] = "x"
 
@@ -287,6 +320,9 @@ def test_a_namespace_proxy_of_the_users_reaches_attributes(manager: Any) -> None
     assert not hasattr(counter, "total")
     counter._local = 1
     assert counter._local == 1
+    del counter._local
+    with pytest.raises(AttributeError):
+        counter._local
 
 
 def test_only_exposed_methods_are_there(manager: Any, context: BaseContext) -> None:
@@ -295,6 +331,8 @@ def test_only_exposed_methods_are_there(manager: Any, context: BaseContext) -> N
     assert counter._reset() == "reset"
     assert not hasattr(counter, "fail")
     assert not hasattr(counter, "total")
+    assert type(counter) is type(manager.exposed())
+    assert manager.shy()._say() == "said"
     with Child(context, add, counter, 4) as child:
         assert child.result() == (4, "AutoProxy[exposed]")
 
@@ -331,6 +369,12 @@ def test_an_iterator_stays_where_it_is(manager: Any) -> None:
     squares = manager.squares()
     assert next(squares) == 0
     assert list(squares) == [1, 4, 9, 16]
+    echo = manager.echo()
+    assert (next(echo), echo.send("hello")) == ("ready", "hello")
+    assert echo.throw(KeyError("thrown")) == ("thrown",)
+    echo.close()
+    with pytest.raises(StopIteration):
+        next(echo)
 
 
 def test_a_type_without_a_callable_takes_what_it_is_given(manager: Any) -> None:
@@ -338,6 +382,9 @@ def test_a_type_without_a_callable_takes_what_it_is_given(manager: Any) -> None:
     assert counter.add(1) == 3
     assert counter.pid() == manager._process.pid
     assert manager.number("5") == 5
+    for wrong in (manager.given, lambda: manager.given(1, 2), lambda: manager.given(1, more=2)):
+        with pytest.raises(TypeError, match="without a callable"):
+            wrong()
 
 
 def test_types_are_those_of_the_class_and_the_classes_above(manager: Any) -> None:
@@ -353,6 +400,9 @@ def test_proxies_that_call_by_name_are_compared_and_copied(manager: Any) -> None
     other = pickle.loads(pickle.dumps(counter))
     assert (other, hash(other)) == (counter, hash(counter))
     assert counter != manager.handmade(4)
+    assert counter != 4
+    table = manager.dict({counter: 1})
+    assert (table[counter], counter in manager.list([3, counter])) == (1, True)
     assert copy.copy(counter) is counter
     assert copy.deepcopy(counter).total == 4
     assert type(copy.deepcopy(counter)) is Counter
@@ -493,6 +543,8 @@ def test_what_a_condition_waits_for_is_asked_in_the_process_that_waits(
         assert child.result() is True
     with condition:
         assert condition.wait_for(lambda: False, 0.01) is False
+        assert condition.wait(0.01) is False
+        condition.notify_all()
 
 
 def test_an_event_and_a_barrier_hold_processes_back(manager: Any, context: BaseContext) -> None:
@@ -621,6 +673,33 @@ def test_what_nobody_holds_is_given_up(manager: Any) -> None:
     assert counter() is None
 
 
+def test_what_the_dead_held_is_given_up(manager: Any) -> None:
+    table, queue = manager.dict(), manager.Queue()
+    objects, threads = manager.objects(), manager.threads()
+    children = [Child("fork", hold, manager, table) for _ in range(8)]
+    for child in children:
+        child.result()
+        child.do(get, queue)
+    waits_at(manager, queue, len(children))
+    assert manager.objects() > objects
+    assert manager.threads() > threads
+    for child in children:
+        child.kill()
+    poll_until(lambda: (manager.objects(), manager.threads()) == (objects, threads))
+    assert (table, queue.qsize()) == ({}, 0)
+
+
+def test_the_example_shows_the_difference() -> None:
+    command = [sys.executable, "-W", "error", str(ROOT / "examples" / "migrating.py")]
+    done = subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    _, sold, lock, _ = [line.split() for line in done.stdout.splitlines()]
+    assert sold == "apples sold 0 of 400 400 of 400".split()
+    assert lock == "lock of a dead clerk held free".split()
+
+
 def test_there_is_one_serializer() -> None:
     with pytest.raises(ValueError, match="by pickle"):
         managers.BaseManager(serializer="xmlrpclib")
@@ -667,6 +746,13 @@ def test_a_stranger_with_another_key_is_refused() -> None:
         assert made.dict() == {}
 
 
+def test_a_stranger_that_says_nothing_keeps_nobody_waiting() -> None:
+    with Manager(authkey=b"a key") as made, Client(made.address):
+        stranger = Stranger(made.address, b"a key")
+        stranger.connect()
+        assert stranger.Counter(1).add(1) == 2  # type: ignore[attr-defined]
+
+
 def test_an_address_that_is_taken_is_said() -> None:
     with Manager(("127.0.0.1", 0)) as made:
         other = Manager(made.address)
@@ -695,3 +781,32 @@ def add_as_stranger(address: Any) -> tuple[int, int]:
     stranger.connect()
     counter: Any = stranger.Counter(1)
     return counter.add(2), counter.pid()
+
+
+SERVE = """
+import signal
+from tests.managed import Manager
+signal.signal(signal.SIGINT, signal.default_int_handler)
+server = Manager(authkey=b"a key").get_server()
+print(repr(server.address), flush=True)
+server.serve_forever()
+print("served")
+"""
+
+
+def test_a_server_ends_in_peace_by_ctrl_c() -> None:
+    command = [sys.executable, "-W", "error", "-c", SERVE]
+    pipes: Any = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, cwd=ROOT, **pipes) as server:
+        try:
+            stranger = Stranger(ast.literal_eval(server.stdout.readline()), b"a key")
+            stranger.connect()
+            counter: Any = stranger.Counter(1)
+            assert (counter.add(1), counter.pid()) == (2, server.pid)
+            server.send_signal(signal.SIGINT)
+            assert server.communicate(timeout=PATIENCE) == ("served\n", "")
+        finally:
+            server.kill()
+    assert server.returncode == 0
+    with pytest.raises((OwnerDied, ListenerClosed)):
+        counter.add(1)

@@ -8,21 +8,29 @@ import io
 import logging
 import multiprocessing
 import multiprocessing.managers
+import os
 import queue
+import signal
 import sqlite3
 import threading
 import types
 from collections.abc import Iterator
 from multiprocessing.context import BaseContext
+from random import Random
+from time import monotonic
 from typing import Any
 
 import pytest
 
 from pipeproxy import Listener, NotExposed, proxied, share
 from pipeproxy._members import Members
+from pipeproxy._proxy import link_of, members_of
 from pipeproxy._spec import Spec, describe
+from pipeproxy._wire import CALL, header
+from pipeproxy.codecs.pickle import encode_call
 
 from .children import Child, outcome, poll_until
+from .support import fork, is_readable
 
 pytestmark = pytest.mark.usefixtures("descriptors_kept")
 
@@ -562,3 +570,102 @@ def insert(database: Any, word: str) -> Any:
         cursor = database.execute("insert into words values (?)", [word])
         assert cursor.lastrowid
         return list(database.execute("select word from words"))
+
+
+# Who is gone without the reply -----------------------------------------------------------------
+
+
+def stop_before_the_reply(proxy: Any, method: str, *args: Any) -> None:
+    """Make a call, in a process that has its reply in its pipe and does not read it."""
+    line = link_of(proxy).call.func.__self__.lines.mine(None)
+    payload = encode_call(args, None)
+    member = members_of(proxy).numbers[method]
+    line.send(header(CALL, len(payload), 1, link_of(proxy).number, member) + payload)
+    assert is_readable(line.pipe.reader)
+    os.kill(os.getpid(), signal.SIGSTOP)
+
+
+def test_an_item_that_a_dead_process_did_not_read_is_the_next_one_again(
+    listener: Listener[Any],
+) -> None:
+    target: queue.Queue[int] = queue.Queue()
+    put_many(target, [1, 2])
+    pid = fork(functools.partial(stop_before_the_reply, listener.share(target), "get"))
+    poll_until(lambda: os.waitpid(pid, os.WUNTRACED | os.WNOHANG)[0], listener)
+    assert target.qsize() == 1
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    poll_until(lambda: listener.stats().clients == 0, listener)
+    assert get_many(target, 2) == [1, 2]
+
+
+def test_an_item_that_was_read_is_not_given_again(listener: Listener[Any]) -> None:
+    target: queue.Queue[int] = queue.Queue()
+    put_many(target, [1, 2])
+    shared = listener.share(target)
+    child = Child(FORK, shared.get)
+    assert child.result(listener) == 1
+    child.kill()
+    poll_until(lambda: listener.stats().clients == 0, listener)
+    assert get_many(target, 1) == [2]
+    assert target.empty()
+
+
+@pytest.mark.parametrize("make", [threading.Lock, threading.Semaphore])
+def test_what_an_interrupted_thread_did_not_learn_that_it_took_is_free(
+    listener: Listener[Any], make: Any
+) -> None:
+    target = make()
+    lock = listener.share(target)
+    with Child(FORK, interrupted_before_the_reply, lock) as child:
+        child.result(listener)
+        assert child.do(lock.acquire, False).result(listener) is True
+        assert child.do(lock.acquire, False).result(listener) is False
+
+
+def interrupted_before_the_reply(lock: Any) -> None:
+    line = link_of(lock).call.func.__self__.lines.mine(None)
+
+    def interrupt(seconds: float | None) -> Any:
+        assert is_readable(line.pipe.reader)
+        raise KeyboardInterrupt
+
+    line.wait = interrupt
+    with pytest.raises(KeyboardInterrupt):
+        lock.acquire()
+
+
+def use_all(lock: Any, rlock: Any, semaphore: Any, condition: Any, shared: Any) -> None:
+    while True:
+        with lock:
+            shared.put(1)
+        with rlock, rlock:
+            shared.get()
+        with semaphore:
+            pass
+        with condition:
+            condition.wait(0.005)
+            condition.notify()
+
+
+def test_processes_that_are_killed_at_any_moment_hold_nothing(listener: Listener[Any]) -> None:
+    random = Random(4)
+    semaphore, condition = threading.Semaphore(2), threading.Condition()
+    locks: list[Any] = [threading.Lock(), threading.RLock(), semaphore, condition]
+    everything = [listener.share(each) for each in [*locks, queue.Queue()]]
+    for _ in range(12):
+        pids = [fork(functools.partial(use_all, *everything)) for _ in range(3)]
+        end = monotonic() + random.uniform(0, 0.15)
+        poll_until(functools.partial(has_come, end), listener)
+        for pid in pids:
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+    poll_until(lambda: listener.stats().clients == 0, listener)
+    poll_until(lambda: threading.active_count() == 1, listener)
+    assert all(lock.acquire(False) for lock in locks)
+    assert semaphore.acquire(False)
+    assert not condition._waiters  # type: ignore[attr-defined]
+
+
+def has_come(moment: float) -> bool:
+    return monotonic() > moment

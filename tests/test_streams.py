@@ -2,23 +2,34 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import itertools
 import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any, NoReturn
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeproxy import CallTimeout, CodecError, OwnerDied, RemoteTraceback, _streams, spawn, spawning
+from pipeproxy import (
+    CallTimeout,
+    Cancelled,
+    CodecError,
+    OwnerDied,
+    RemoteTraceback,
+    _streams,
+    spawn,
+    spawning,
+)
 from pipeproxy import timeout as deadline
-from pipeproxy._streams import FACE, Chunk, Source, Stream
+from pipeproxy._streams import FACE, AsyncSource, Chunk, Source, Stream
 
-from .support import in_fork
+from .support import PATIENCE, Interrupted, in_fork, interrupt
 
 #: As the chunks grow: 16, four times more each, at most 4,096.
 ENDS = list(itertools.accumulate([1, 4, 16, 64, 256, 1024, 4096, 4096, 4096]))
@@ -157,6 +168,122 @@ def test_the_end_is_told_each_time_that_it_is_asked() -> None:
 def test_a_source_shows_nothing_but_taking_throwing_and_closing() -> None:
     assert list(FACE.members.numbers) == ["take", "throw", "close"]
     assert FACE.members.attribute_names() == frozenset()
+
+
+class Slots:
+    """An iterator that is no generator, with something to close."""
+
+    def __init__(self) -> None:
+        self.closed = 0
+
+    def __iter__(self) -> Slots:
+        return self
+
+    def __next__(self) -> int:
+        return 1
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+def test_what_is_closed_before_it_began_is_closed_all_the_same() -> None:
+    slots = Slots()
+    source = Source(slots)
+    source.close()
+    assert slots.closed == 1
+    assert source.take(3, 0) == ([], (None,))
+
+
+def test_what_the_owner_holds_itself_is_not_closed_with_the_stream() -> None:
+    slots, numbers = Slots(), (number for number in range(9))
+    for items in (slots, numbers):
+        source = Source(items)  # type: ignore[arg-type]
+        source.take(3, 0)
+        del source
+    assert slots.closed == 0
+    assert next(numbers) == 3
+
+
+def test_what_the_owner_does_not_hold_ends_with_the_stream_at_once() -> None:
+    ended: list[int] = []
+
+    def generate() -> Iterator[int]:
+        try:
+            yield from range(9)
+        finally:
+            ended.append(1)
+
+    source = Source(generate())
+    source.take(3, 0)
+    gc.disable()
+    try:
+        del source
+        assert ended == [1]
+    finally:
+        gc.enable()
+
+
+def test_what_takes_no_exception_raises_it_and_goes_on() -> None:
+    source = Source(iter([1, 2]))
+    with pytest.raises(KeyError):
+        source.throw(KeyError("no"), 0)
+    assert source.take(1, 0) == ([1], None)
+
+
+def test_who_is_behind_another_is_told() -> None:
+    source = Source(itertools.count())
+    source.take(3, 0)
+    source.take(3, 3)
+    for start in (0, 2, 4, 7):
+        with pytest.raises(RuntimeError, match="two processes"):
+            source.take(3, start)
+
+
+def test_an_interrupt_as_it_is_filled_loses_nothing_untold() -> None:
+    def interrupted() -> None:
+        source, got, told = Source(itertools.count()), list[int](), list[str]()
+
+        def take() -> None:
+            try:
+                chunk, _ = source.take(50, len(got))
+            except Interrupted:  # met again: it was raised in place of an item
+                source._items = source.items
+                told.append("of one item at most")
+                raise
+            got.extend(chunk)
+
+        assert interrupt(take, rounds=1500, longest=20e-6) > 50
+        assert got == sorted(set(got))
+        assert got[-1] + 1 - len(got) <= len(told)
+
+    in_fork(interrupted)
+
+
+def test_an_async_generator_that_ended_with_a_cut_call_is_no_end_of_the_stream() -> None:
+    async def generate() -> AsyncIterator[int]:
+        yield 1
+        reached.set()
+        await asyncio.Event().wait()
+
+    async def cut_off() -> None:
+        task = asyncio.create_task(source.take(5, 0))
+        await reached.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert await source.take(5, 0) == ([1], None)  # nothing that it gave is lost
+        for _ in range(2):
+            with pytest.raises(Cancelled, match="was cut off"):
+                await source.take(5, 1)
+
+    async def run() -> None:
+        nonlocal reached
+        reached = asyncio.Event()
+        await asyncio.wait_for(cut_off(), PATIENCE)
+
+    reached: Any = None
+    source = AsyncSource(generate())  # type: ignore[arg-type]
+    asyncio.run(run())
 
 
 # The client's side --------------------------------------------------------------------------------

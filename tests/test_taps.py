@@ -16,6 +16,7 @@ import pytest
 from pipeproxy._channel import Channel
 from pipeproxy._wire import (
     CALL,
+    CLAIM,
     FAREWELL,
     FROM_CLIENT,
     FROM_OWNER,
@@ -137,16 +138,17 @@ def test_a_frame_that_the_pipe_takes_in_parts_is_one_frame(
     assert (len(acted), block.counted) == (1, 3)
 
 
-def test_greetings_and_releases_do_not_count(ends: tuple[Channel, Channel]) -> None:
+def test_greetings_claims_and_releases_do_not_count(ends: tuple[Channel, Channel]) -> None:
     client, owner = ends
     nothing = partial(disturbed, lambda: None, frame=1)
     with nothing(when=AFTER) as written, nothing(when=READING) as read:
         for kind in (HELLO, RESULT, FAREWELL):
             owner.send(to_bytes(call(1, 0, kind)))
-        client.send(to_bytes(call(1, 8, RELEASE)) + to_bytes(call(1)))
+        claim, release = call(1, 8, CLAIM), call(1, 8, RELEASE)
+        client.send(to_bytes(claim) + to_bytes(release) + to_bytes(call(1)))
         assert (written.counted, read.counted) == (2, 0)  # the result and the call
         receive(client, 3)
-        receive(owner, 2)
+        receive(owner, 3)
     assert (written.counted, read.counted) == (2, 2)
 
 

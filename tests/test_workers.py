@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from pipeproxy import (
+    CallLost,
     CallTimeout,
     Listener,
     ListenerClosed,
@@ -26,7 +27,7 @@ from pipeproxy import (
 )
 
 from .children import Child, outcome, poll_until
-from .support import PATIENCE, fork, in_fork, is_readable
+from .support import PATIENCE, Interrupted, fork, in_fork, interrupt, is_readable
 
 pytestmark = pytest.mark.usefixtures("descriptors_kept")
 
@@ -208,8 +209,9 @@ def test_what_comes_behind_a_blocked_call_waits_for_it(
 
 
 def note_behind(proxy: Any) -> str:
+    proxy.count()  # opens its channel
     try:
-        with timeout(0.05):
+        with timeout(0.5):
             proxy.wait_and_note("first")
     except CallTimeout:
         return "CallTimeout"
@@ -370,6 +372,38 @@ def test_ctrl_c_ends_serving_although_calls_are_blocked() -> None:
         stop.join()
         target.opened.set()
         listener.serve(until=lambda: os.waitpid(pid, os.WNOHANG)[0])
+        listener.close()
+
+    in_fork(owner)
+
+
+def call_until(proxy: Any, stop: Any) -> int:
+    """How many calls were lost; every answer was the call's own."""
+    lost = 0
+    sizes = itertools.cycle([10, 1000, 200_000])
+    while not stop.poll():
+        size = next(sizes)
+        try:
+            assert len(proxy.give(size)) == size
+        except (CallLost, Interrupted):
+            lost += 1
+    return lost
+
+
+def test_an_interrupt_of_the_loop_loses_the_calls_in_hand_and_no_others() -> None:
+    def owner() -> None:
+        target = Gate()
+        proxy, listener = share(target)
+        mine, theirs = FORK.Pipe()
+        children = [Child(FORK, call_until, proxy, mine) for _ in range(3)]
+        raised = interrupt(lambda: listener.poll(0.001), rounds=1500, longest=3e-4)
+        theirs.send(None)
+        assert sum(child.result(listener) for child in children) <= raised
+        for child in children:
+            child.do(count, proxy, 10).result(listener)
+            child.end()
+        assert target.total == 30
+        poll_until(lambda: threading.active_count() == 1, listener)
         listener.close()
 
     in_fork(owner)

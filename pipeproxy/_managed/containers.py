@@ -2,14 +2,14 @@
 
 What is picked out of a managed list or dict is live: ``d["a"]["b"] = 1`` changes what is in `d`.
 What is read all at once (by iteration, a slice, `copy`, `values`, `items`) or taken out (`pop`) is
-a copy, so that results stay when the manager is gone. That is about lists and dicts that were put
-in as they are; managed ones are live wherever they are found.
+a copy, so that results stay when the manager is gone. That is about lists, dicts and sets that were
+put in as they are; what is managed itself is live wherever it is found.
 """
 
 from __future__ import annotations
 
 import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from .._marks import proxied
@@ -35,11 +35,11 @@ class List(list[Any]):
         return map(_copy, super().__reversed__())
 
     def copy(self) -> list[Any]:
-        """Return a list of its items; lists and dicts among them are copies as well."""
+        """Return a list of its items; lists, dicts and sets among them are copies too."""
         return _copies(super().__iter__())
 
     def pop(self, index: Any = -1) -> Any:
-        """Take out an item and return it; a list or a dict as a copy."""
+        """Take out an item and return it; a list, dict or set as a copy."""
         return _copy(super().pop(index))
 
     def __add__(self, other: Any) -> Any:
@@ -82,23 +82,23 @@ class Dict(dict[Any, Any]):
         return list(self)
 
     def values(self) -> Any:
-        """Return a list of its values; lists and dicts among them are copies."""
+        """Return a list of its values; lists, dicts and sets among them are copies."""
         return _copies(super().values())
 
     def items(self) -> Any:
-        """Return a list of its keys, each with its value; a list or a dict as a copy."""
+        """Return a list of its keys, each with its value; a list, dict or set as a copy."""
         return [(key, _copy(value)) for key, value in super().items()]
 
     def copy(self) -> dict[Any, Any]:
-        """Return a dict of its items; lists and dicts among its values are copies as well."""
+        """Return a dict of its items; lists, dicts and sets among its values as well."""
         return dict(self.items())
 
     def pop(self, key: Any, /, *default: Any) -> Any:
-        """Take out a key and return its value; a list or a dict as a copy."""
+        """Take out a key and return its value; a list, dict or set as a copy."""
         return _copy(super().pop(key, *default))
 
     def popitem(self) -> tuple[Any, Any]:
-        """Take out the last key and return it with its value; a list or a dict as a copy."""
+        """Take out the last key and return it with its value; a list, dict or set as a copy."""
         key, value = super().popitem()
         return key, _copy(value)
 
@@ -123,16 +123,46 @@ class _InnerDict(Dict):
     """A dict likewise."""
 
 
+class _InnerSet(set[Any]):
+    """A set likewise."""
+
+    def copy(self) -> set[Any]:
+        """Return a set of its items."""
+        return set(self)
+
+    def __str__(self) -> str:
+        return repr(self.copy())
+
+    def _getvalue(self) -> set[Any]:
+        return self.copy()
+
+
+def _of_a_copy(name: str) -> Callable[..., Any]:
+    def method(self: _InnerSet, /, *others: Any) -> Any:
+        return getattr(self.copy(), name)(*others)
+
+    return method
+
+
+for _name in (
+    "__or__ __and__ __sub__ __xor__ __ror__ __rand__ __rsub__ __rxor__ "
+    "union intersection difference symmetric_difference"
+).split():
+    setattr(_InnerSet, _name, _of_a_copy(_name))  # which would be sets of this class
+
+#: What stays in a managed list or dict in the place of what is picked out of it.
+_INNER: dict[type[Any], type[Any]] = {list: _InnerList, dict: _InnerDict, set: _InnerSet}
+
+
 def _alive(value: Any) -> Any:
     """Return what stays in a managed list or dict in the place of a value that is picked out."""
-    if type(value) is list:
-        return _InnerList(value)
-    return _InnerDict(value) if type(value) is dict else value
+    kind = _INNER.get(type(value))
+    return value if kind is None else kind(value)
 
 
 def _copy(value: Any) -> Any:
     """Return a value as it is read with all others."""
-    return value.copy() if isinstance(value, (_InnerList, _InnerDict)) else value
+    return value.copy() if isinstance(value, (_InnerList, _InnerDict, _InnerSet)) else value
 
 
 def _copies(values: Iterable[Any]) -> list[Any]:
@@ -210,7 +240,7 @@ def _is_special(cls: type[Any], name: str) -> bool:
     return name in FORWARDED and getattr(cls, name) is not getattr(object, name, None)
 
 
-for _cls in (List, Dict, Array):  # and nothing that is set on the object
+for _cls in (List, Dict, _InnerSet, Array):  # and nothing that is set on the object
     proxied(_cls, expose=[*shown(_cls), "_getvalue"])
 proxied(Namespace)
 proxied(Value)

@@ -9,11 +9,11 @@ from __future__ import annotations
 import sys
 from array import array
 from collections.abc import Callable, Iterable, Mapping
+from functools import lru_cache
 from time import monotonic
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from .._members import FORWARDED
-from .._proxy import link_of
 from .containers import shown
 from .registry import TEXT, VALUE, Handled
 
@@ -81,10 +81,10 @@ class BaseProxy:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, BaseProxy):
             return NotImplemented
-        return bool(link_of(self._handle).key == link_of(other._handle).key)
+        return bool(self._handle == other._handle)
 
     def __hash__(self) -> int:
-        return hash(link_of(self._handle).key)
+        return hash(self._handle)
 
 
 def _rebuild(cls: Callable[[Any, str], T], handle: Any, typeid: str) -> T:
@@ -120,11 +120,14 @@ class _Auto(BaseProxy):
         return _auto, (self._handle, self._typeid, self._names)
 
 
-def _auto(handle: Any, typeid: str, exposed: tuple[str, ...]) -> BaseProxy:
+@lru_cache(maxsize=256)
+def _auto_class(typeid: str, exposed: tuple[str, ...]) -> Any:
     methods = {name: _method(name) for name in exposed}
-    cls: Any = type(f"AutoProxy[{typeid}]", (_Auto,), {**methods, "_names": exposed})
-    proxy: BaseProxy = cls(handle, typeid)
-    return proxy
+    return type(f"AutoProxy[{typeid}]", (_Auto,), {**methods, "_names": exposed})
+
+
+def _auto(handle: Any, typeid: str, exposed: tuple[str, ...]) -> Any:
+    return _auto_class(typeid, exposed)(handle, typeid)
 
 
 def proxy_of(handled: Handled, proxytype: Any = None) -> Any:
@@ -237,12 +240,12 @@ class NamespaceProxy(BaseProxy):
             self._callmethod("__delattr__", (key,))
 
 
-AutoProxy = MakeProxyType("AutoProxy", ())
-ListProxy = MakeProxyType("ListProxy", shown(list))
-DictProxy = MakeProxyType("DictProxy", shown(dict))
-ArrayProxy = MakeProxyType("ArrayProxy", shown(array))
-ValueProxy = MakeProxyType("ValueProxy", ("get", "set"))
-EventProxy = MakeProxyType("EventProxy", ("is_set", "set", "clear", "wait"))
+AutoProxy: type[BaseProxy] = MakeProxyType("AutoProxy", ())
+ListProxy: type[BaseProxy] = MakeProxyType("ListProxy", shown(list))
+DictProxy: type[BaseProxy] = MakeProxyType("DictProxy", shown(dict))
+ArrayProxy: type[BaseProxy] = MakeProxyType("ArrayProxy", shown(array))
+ValueProxy: type[BaseProxy] = MakeProxyType("ValueProxy", ("get", "set"))
+EventProxy: type[BaseProxy] = MakeProxyType("EventProxy", ("is_set", "set", "clear", "wait"))
 
 #: Proxy types of the standard manager that show no more than proxies as all others do.
 STANDARD = (AutoProxy, ListProxy, DictProxy, ArrayProxy, ValueProxy, EventProxy, AcquirerProxy)

@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
-from .._faces import face_of
 from .._marks import is_described, proxied
+from .._spec import describe
 from .._stdlib import stand_for
 from .._values import by_value
-from ..errors import NotExposed
+from ..errors import NotExposed, SpecError
 from .desk import Desk
 
 #: Where the classes are whose objects are plain data: found in others, they travel as copies.
@@ -158,8 +158,10 @@ class Registry:
         make = self._entry(typeid).make
         if make is not None:
             return make(*args, **kwargs)
-        (value,) = args
-        return value
+        match tuple(args):
+            case (value,) if not kwargs:
+                return value
+        raise TypeError(f"{typeid!r} is registered without a callable: give it the object itself")
 
     def _handled(self, typeid: str, target: Any) -> Handled:
         entry = self._entry(typeid)
@@ -171,12 +173,19 @@ class Registry:
             name: lambda result, inner=inner: self._handled(inner, result)
             for name, inner in entry.typeids.items()
         }
-        conduct = face_of(target).conduct
-        waits = conduct is not None and (conduct.dispatch == "threads" or conduct.blocking)
         stand = stand_for(type(target))
-        kind = ThreadedHandle if waits else Handle
+        kind = ThreadedHandle if _may_wait(type(target)) else Handle
         handle = kind(target, exposed, wrap, None if stand is None else stand(target))
         return Handled(typeid, entry.proxytype, exposed, handle)
+
+
+def _may_wait(cls: type[Any]) -> bool:
+    """Whether calls of an object of this class may wait for others."""
+    try:
+        conduct = describe(cls).conduct
+    except SpecError:
+        return False  # proxies as all others could show nothing of it
+    return conduct.dispatch == "threads" or bool(conduct.blocking)
 
 
 proxied(Registry, by_ref=["create"])

@@ -19,7 +19,9 @@ import fcntl
 import os
 import select
 import sys
+import termios
 from collections.abc import Callable
+from struct import Struct
 from time import monotonic
 from typing import Any, Final, Protocol
 
@@ -35,6 +37,8 @@ _BULK_READ = 1 << 20
 #: Bytes that a pipe for bulk may hold, and what asks the system for it (Linux).
 _LARGE: Final = 1 << 20
 _SET_SIZE: Final[int | None] = getattr(fcntl, "F_SETPIPE_SZ", None)
+
+_int = Struct("i")
 
 
 class Pipe:
@@ -213,6 +217,14 @@ def wait_for(*wants: tuple[int, bool], timeout: float | None = None) -> set[int]
     for number, writing in wants:
         poller.register(number, select.POLLOUT if writing else select.POLLIN)
     return {number for number, _ in poller.poll(None if timeout is None else timeout * 1000)}
+
+
+def is_unread(writer: int) -> bool:
+    """Whether something that was written here is still in the pipe; False where none can tell."""
+    if sys.platform != "linux":
+        return False
+    (count,) = _int.unpack(fcntl.ioctl(writer, termios.FIONREAD, bytes(_int.size)))
+    return bool(count > 0)
 
 
 def is_broken(writer: int) -> bool:

@@ -16,9 +16,10 @@ from multiprocessing import get_context
 from multiprocessing.process import BaseProcess
 from typing import Any
 
-from pipeproxy import CallLost, CallTimeout, by_reference, by_value, proxied, timeout
+from pipeproxy import CallLost, CallTimeout, CodecError, by_reference, by_value, proxied, timeout
+from pipeproxy._lent import lending
 from pipeproxy._proxy import Proxy
-from tests.support import fork, in_fork, interrupt, is_readable
+from tests.support import Interrupted, fork, in_fork, interrupt, is_readable
 
 
 class NodeError(Exception):
@@ -74,7 +75,7 @@ class Shop:
         a = self.nodes["a"]
         return {"list": [a, [a]], "tuple": (a, 1), "error": NodeError(a), "dict": {"b": {"a": a}}}
 
-    def late(self) -> list[Node]:
+    def late(self, *args: Any) -> list[Node]:
         """Return only when somebody was told so."""
         assert is_readable(self._told)
         os.read(self._told, 1)
@@ -346,6 +347,61 @@ def time_out(shop: Shop, tell: int) -> None:
             raise AssertionError("it was told nothing")
 
 
+def lend_and_give_up(shop: Shop) -> list[int]:
+    """Lend objects with calls of every end; return how many are lent afterwards, each time."""
+    lent = []
+    for end in (_lend_well, _lend_late, _lend_and_fail_to, _lend_before_there_is_a_channel):
+        for _ in range(20):
+            end(shop)
+        settle(shop)
+        settle(shop)  # what the owner said with the first reply was heard
+        lent.append(len(lending()._objects))
+    return lent
+
+
+def _lend_well(shop: Shop) -> None:
+    assert shop.kind([Node("mine"), Node("mine")]) == "list"
+
+
+def _lend_late(shop: Shop) -> None:
+    tell = shop.tell
+    with timeout(0.02):
+        assert type(raised_by(lambda: shop.late(Node("mine")))) is CallTimeout
+    os.write(tell, b"x")
+
+
+def _lend_and_fail_to(shop: Shop) -> None:
+    assert type(raised_by(lambda: shop.kind([Node("mine"), lambda: None]))) is CodecError
+
+
+def _lend_before_there_is_a_channel(shop: Shop) -> None:
+    def lend() -> None:
+        try:
+            with timeout(1e-9):
+                shop.kind(Node("mine"))
+        except CallTimeout:
+            pass  # nearly always
+
+    thread = threading.Thread(target=lend)
+    thread.start()
+    thread.join()
+
+
+def lend_and_be_interrupted(shop: Shop, rounds: int) -> tuple[int, int]:
+    """Let a signal handler raise at random moments of calls that lend; return how many are lent."""
+
+    def call() -> None:
+        try:
+            shop.kind([Node("mine"), Node("mine")])
+        except CodecError:
+            pass  # so it tells of what a handler raises while it pickles
+
+    raised = interrupt(call, rounds=rounds, longest=1.5e-3)
+    settle(shop)
+    settle(shop)
+    return raised, len(lending()._objects)
+
+
 def call_until_it_ends(shop: Shop) -> None:
     """Call an owner that cuts channels, for as long as it does."""
     ends = False
@@ -355,8 +411,8 @@ def call_until_it_ends(shop: Shop) -> None:
             nodes.extend(shop.stream(stop=3))
             nodes.append(shop.everywhere()["list"][0])
             ends = shop.ends
-        except (CallLost, NodeError):
-            pass  # an interrupt in the middle of a generator is raised by that
+        except (CallLost, CodecError, Interrupted):
+            pass  # its channel was cut, or what it called was interrupted
 
 
 # Streams -----------------------------------------------------------------------------------------
@@ -391,6 +447,11 @@ def streams_are_closed(shop: Shop) -> None:
 
 
 def streams_end_as_generators_do(shop: Shop) -> None:
+    _end_streams(shop)
+    settle(shop)  # an exception in the owner holds the frames that it came through
+
+
+def _end_streams(shop: Shop) -> None:
     stream: Any = shop.echo()
     assert next(stream) == 0
     assert stream.throw(ValueError("a", 1)) == ("a", 1)
@@ -416,8 +477,6 @@ def streams_end_as_generators_do(shop: Shop) -> None:
     next(stream)
     assert type(raised_by(lambda: stream.throw(KeyError("no")))) is KeyError
     assert list(stream) == []  # also what had come already
-    del stream, error  # an exception in the owner holds the frames that it came through
-    settle(shop)
 
 
 def streams_are_taken_from_once(shop: Shop) -> None:

@@ -207,13 +207,30 @@ def test_late_replies_leave_nothing_after_the_next_call(scene: Scene) -> None:
         assert scene.is_left()
 
 
+def test_nothing_stays_lent_of_a_call_however_it_ended(scene: Scene) -> None:
+    with Child("fork", alive.lend_and_give_up, scene.proxy) as child:
+        assert child.result(scene.listener) == [0, 0, 0, 0]
+    assert scene.is_left()
+
+
+def test_next_to_nothing_stays_lent_of_interrupted_calls(scene: Scene) -> None:
+    with Child("fork", alive.lend_and_be_interrupted, scene.proxy, 400) as child:
+        raised, lent = child.result(scene.listener)
+    assert raised > 50
+    assert lent < raised / 10  # who is interrupted as it writes cannot know whether it was heard
+
+
 def test_an_owner_that_is_interrupted_keeps_nothing() -> None:
     def owner() -> None:
         scene = Scene()
         pid = fork(lambda: alive.call_until_it_ends(scene.proxy))
         interrupt(lambda: scene.listener.poll(0.01), rounds=1000, longest=1e-3)
         scene.shop.ends = True
-        poll_until(lambda: os.waitpid(pid, os.WNOHANG)[0], scene.listener)
+        ended: list[tuple[int, int]] = []
+        poll_until(
+            lambda: ended.append(os.waitpid(pid, os.WNOHANG)) or ended[-1][0], scene.listener
+        )
+        assert ended[-1] == (pid, 0)
         poll_until(lambda: scene.listener.stats().clients == 0, scene.listener)
         assert scene.is_left()
 

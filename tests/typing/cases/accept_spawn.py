@@ -7,7 +7,7 @@ import multiprocessing
 from typing_extensions import assert_type
 
 from pipeproxy import spawn, spawning
-from tests.typing.accept_proxied import Bare, Box
+from tests.typing.cases.accept_proxied import Bare, Box
 
 
 def connect(host: str, /, *, port: int = 80) -> Box[str]:

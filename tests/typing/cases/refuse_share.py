@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing_extensions import assert_type
 
 from pipeproxy import Listener, share, timeout
-from tests.typing.accept_proxied import Bare, Box
+from tests.typing.cases.accept_proxied import Bare, Box
 
 
 def a_proxy_is_used_like_the_object_and_no_more() -> None:
@@ -25,12 +25,12 @@ def a_listener_is_none_of_the_proxy() -> None:
 
 
 def options_are_named_and_objects_are_not() -> None:
-    share()  # E: call-arg | reportCallIssue
-    share(obj=Bare("ada"))  # E: call-arg | reportCallIssue
-    share(Bare("ada"), 0.0)  # E: call-arg | reportCallIssue
-    share(Bare("ada"), spin="never")  # E: arg-type | reportArgumentType
+    share()  # E: call-overload | reportCallIssue
+    share(obj=Bare("ada"))  # E: call-overload | reportCallIssue
+    share(Bare("ada"), 0.0)  # E: call-overload | reportCallIssue
+    share(Bare("ada"), spin="never")  # E: call-overload | reportArgumentType reportCallIssue
     Listener(0.0)  # E: call-arg | reportCallIssue
-    Listener().share(obj=1)  # E: call-arg | reportCallIssue
+    Listener().share(obj=1)  # E: call-overload | reportCallIssue
 
 
 def listeners_of_one_class_are_not_listeners_of_another(listener: Listener[Bare]) -> None:

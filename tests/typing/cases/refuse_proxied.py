@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pipeproxy import exposed, hidden, proxied, readonly
-from tests.typing.accept_proxied import Bare, Box
+from tests.typing.cases.accept_proxied import Bare, Box
 
 proxied(Bare("ada"))  # E: call-overload | reportArgumentType
 proxied(Bare, Box)  # E: call-overload | reportCallIssue

@@ -10,7 +10,7 @@ from typing import Any, Generic, TypeVar
 from typing_extensions import Self, assert_type
 
 from pipeproxy import Listener, proxied, share, timeout
-from tests.typing.accept_proxied import Bare, Box
+from tests.typing.cases.accept_proxied import Bare, Box
 
 T = TypeVar("T")
 

@@ -1,0 +1,302 @@
+"""What is done with one channel: read it, serve what it says, reply, let it be heard.
+
+The channel in hand is noted. If what is done with it is left by an exception — a signal handler
+raised — it is cut by the next turn: its caller gets `CallLost`, and nobody else notices.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import Final
+
+from . import _descriptors
+from ._callers import MOST_UNSENT, Caller, Callers
+from ._dispatch import Dispatch
+from ._objects import Client, Objects
+from ._references import PlainRoute
+from ._residence import Residence
+from ._upcalls import Upcalls
+from ._wire import CALL, CALL_WITHIN, UP_FAILURE, UP_RESULT, Frame, header
+from .errors import ListenerClosed, ProtocolError
+
+_CALLS: Final = frozenset({CALL, CALL_WITHIN})
+_ANSWERS: Final = frozenset({UP_RESULT, UP_FAILURE})
+
+#: Replies of up to this many bytes are put together before they are written.
+_JOIN_BELOW: Final = 1 << 16
+
+
+class Attendance:
+    """Attends to the channels of one listener's clients; as `here.server`, to whom it serves.
+
+    Args:
+        route: what references say of the listener.
+        objects: what is answered for.
+        residence: calls at home that the thread which serves has to run.
+        beside: serves others while a call that is served waits.
+        alert: lets what is new be seen: returns True if this thread takes a turn just now, and else
+            wakes the one that does.
+
+    Attributes:
+        callers: the channels.
+        dispatch: what runs the calls.
+        upcalls: calls of objects that clients hold.
+        in_hand: the caller that is served just now.
+        ready: callers to be attended to, though nothing of theirs has come.
+        eager: something was said, so an answer is likely to be a moment away.
+    """
+
+    def __init__(
+        self,
+        route: PlainRoute,
+        objects: Objects,
+        residence: Residence,
+        beside: Callable[[int, float, float | None], None],
+        alert: Callable[[], bool],
+    ) -> None:
+        self.callers = Callers()
+        self.dispatch = Dispatch(objects, route, residence, self.resume, self.say)
+        self.upcalls = Upcalls(route, objects, self)
+        self.in_hand: Caller | None = None
+        self.ready: deque[Caller] = deque()
+        self.eager = False
+        self.beside = beside
+        self._alert = alert
+        self._said: deque[tuple[Caller, bytes]] = deque()
+        self._sought: deque[Client] = deque()
+
+    @property
+    def closed(self) -> bool:
+        """Whether nobody is served any more."""
+        return self.callers.closed
+
+    def has_news(self) -> bool:
+        """Whether there is something to do that no descriptor shows."""
+        return bool(self.ready or self._said or self._sought)
+
+    def attend_all(self, callers: list[Caller]) -> int:
+        """Attend to these and to those who are ready; return the calls that were answered."""
+        answered = 0
+        if self._said or self._sought:
+            self._speak()
+        for caller in callers:
+            answered += self.attend(caller)
+        for caller in list(self.ready):
+            answered += self.attend(caller)
+            # Only now, for an interrupt; and a turn inside a call may have done it already.
+            if caller in self.ready:
+                self.ready.remove(caller)
+        if self.dispatch.blocked:
+            self.dispatch.unblock()
+        return answered
+
+    def take_up(self, callers: deque[Caller]) -> None:
+        """Attend to those again who were put off."""
+        while callers:
+            self.ready.append(callers[0])
+            callers.popleft()
+
+    def resume(self, caller: Caller) -> None:
+        """Serve, in this turn or the next, a caller that had to wait; any thread may ask for it."""
+        self.ready.append(caller)
+        self._alert()
+
+    def say(self, caller: Caller, data: bytes) -> None:
+        """Send frames to a client; any thread may."""
+        self._said.append((caller, data))
+        self._be_heard()
+
+    def seek(self, client: Client) -> None:
+        """Send what is wanted of a client, if a thread of it waits now; any thread may ask for it.
+
+        Else it is sent on the channel of the first that calls.
+        """
+        self._sought.append(client)
+        self._be_heard()
+
+    def _be_heard(self) -> None:
+        if self._alert():
+            self._speak()
+            self.eager = True
+
+    def _speak(self) -> None:
+        """Send what was to be said; who was to hear it is cut if that is left in the middle."""
+        while self._said:
+            caller, data = self._said[0]
+            try:
+                self._said.popleft()
+                with _descriptors.lock:  # see `_workers`
+                    if not caller.pipe.closed:
+                        caller.send(data)
+                        self.balance(caller)
+            except BaseException:
+                caller.ended = True
+                self.ready.append(caller)
+                raise
+        while self._sought:
+            channels: list[Caller] = list(self._sought[0].channels)
+            for caller in channels:
+                self._hand_up(caller)
+                self.balance(caller)
+            self._sought.popleft()
+
+    def _hand_up(self, caller: Caller) -> None:
+        """Send on this channel what is wanted of its process, if its thread waits."""
+        try:
+            with _descriptors.lock:  # see `_workers`
+                while caller.is_waited_for() and (asked := self.upcalls.next_wanted(caller)):
+                    caller.send(asked.frames())
+        except BaseException:
+            caller.ended = True
+            self.ready.append(caller)
+            raise
+
+    def attend(self, caller: Caller) -> int:
+        """Move what can be moved on one channel, both ways, and serve what has arrived."""
+        if caller.serving and not self._is_over(caller):
+            return 0
+        self.in_hand = caller
+        caller.parked = False
+        if not caller.pipe.closed:
+            if caller.unsent:
+                caller.flush()
+            if not caller.paused and not caller.ended:
+                self.read(caller)
+        answered = self._serve(caller) if caller.frames else 0
+        if caller.ended:
+            self._drop(caller)
+        elif caller.unsent or caller.writing or caller.parked or caller.paused:
+            caller.serving = False  # as it is, if nothing was interrupted
+            self.balance(caller)
+        self.in_hand = None
+        return answered
+
+    def _is_over(self, caller: Caller) -> bool:
+        """Whether a call that was under way has just ended; else see what its client says to that.
+
+        It may answer what it is asked and, if the call is a worker's, give it up or hang up.
+        """
+        with _descriptors.lock:  # see `_workers`
+            if not caller.serving:
+                return True
+            works = caller.errand is not None
+            hears = works or (caller.asked and not caller.ended)
+            if hears and not caller.pipe.closed:
+                self.in_hand = caller
+                if caller.unsent:
+                    caller.flush()
+                if not caller.paused and not caller.ended:
+                    self.read(caller)
+                if works:
+                    caller.parked = bool(caller.frames)
+                if works and caller.ended:
+                    self._drop(caller)
+                else:
+                    self.balance(caller)
+                self.in_hand = None
+        return False
+
+    def _drop(self, caller: Caller) -> None:
+        if caller.undo is not None and caller.errand is None:
+            caller.undo_unread()
+        self.callers.drop(caller)
+        self.dispatch.errands.left(caller)
+
+    def balance(self, caller: Caller) -> None:
+        if caller.pipe.closed:
+            return
+        try:
+            self.callers.balance(caller)
+        except OSError:  # a method closed its descriptors
+            caller.ended = True
+            self._drop(caller)
+
+    def read(self, caller: Caller) -> bool:
+        """Read once; return whether anything had come."""
+        try:
+            frames = caller.receive()
+        except (EOFError, ProtocolError):
+            caller.ended = True
+            return False
+        if frames is None:
+            return False
+        if caller.asked:
+            frames = [frame for frame in frames if not _answers(caller, frame)]
+        caller.frames += frames
+        if frames and (caller.returned or caller.told):
+            caller.heard()
+        if caller.client.wanted:
+            self._hand_up(caller)
+        return True
+
+    def _serve(self, caller: Caller) -> int:
+        """Answer a caller's frames until one has to wait or it has too much to take; count them."""
+        frames = caller.frames
+        replies: list[bytes] = []
+        size = answered = 0
+        while frames and caller.unsent <= MOST_UNSENT:
+            frame = frames[0]
+            serve = self.dispatch.call if frame[0] == CALL else self.dispatch.other
+            try:
+                reply = serve(caller, frame)
+            except ProtocolError:
+                caller.ended = True
+                frames.clear()
+                break
+            if self.closed:
+                raise ListenerClosed("a method forked this process; the listener is its parent's")
+            if reply is None:
+                return answered + self._put_off(caller, replies)
+            kind, answer = reply
+            if kind:
+                answered += frame[0] in _CALLS
+            if not kind or caller.ended:
+                continue
+            head = header(kind, len(answer), frame[1])
+            if caller.client.lender is not None:
+                head = caller.given_back() + head
+            if not frames and not replies and len(answer) <= _JOIN_BELOW:
+                caller.send(head + answer)  # the only one, as nearly always
+                break
+            replies += (head, answer)
+            size += len(answer)
+            if size > _JOIN_BELOW:
+                for part in replies:
+                    caller.send(part)
+                replies, size = [], 0
+        if replies:
+            caller.send(b"".join(replies))
+        return answered
+
+    def _put_off(self, caller: Caller, replies: list[bytes]) -> int:
+        """Let the caller's first call wait, or a worker run it; when all before it is answered."""
+        if replies:
+            caller.send(b"".join(replies))
+        if caller.errand is None:
+            caller.parked = True
+            return 0
+        self.dispatch.errands.start(caller)
+        return 1
+
+    def recover(self) -> None:
+        """Close the channel in hand in the middle of whatever was done with it, if there is one."""
+        caller = self.in_hand
+        if caller is None:
+            return
+        caller.frames.clear()
+        caller.ended, caller.serving = True, False
+        self.dispatch.give_up(caller)
+        self._drop(caller)
+        self.in_hand = None
+
+
+def _answers(caller: Caller, frame: Frame) -> bool:
+    """Whether a frame answers an upcall; then whoever waits for it is given it."""
+    if frame[0] not in _ANSWERS:
+        return False
+    answer = caller.asked.get(frame[1])
+    if answer is not None:  # else nobody waits any more
+        answer.reply = frame[0], frame[4]
+        answer.event.set()
+    return True
