@@ -313,7 +313,7 @@ def _close_at_exit(reference: weakref.ref[Listener[Any]]) -> None:
 
 
 @overload
-def share(obj: Shared[T], /, *, spin: float | None = None) -> tuple[T, Listener[Any]]: ...
+def share(obj: Shared[T], /, *, spin: float | None = None) -> tuple[T, Listener[T]]: ...
 
 
 @overload

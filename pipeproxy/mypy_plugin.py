@@ -14,16 +14,18 @@ from typing import Any
 
 from mypy.nodes import MypyFile
 from mypy.options import Options
-from mypy.plugin import ClassDefContext, MethodContext, Plugin, ReportConfigContext
+from mypy.plugin import ClassDefContext, FunctionContext, MethodContext, Plugin, ReportConfigContext
 from mypy.types import Type
 
 from ._mypy._links import PACKAGE, SHARED_MODULE, Links
-from ._mypy._sending import check_arguments
+from ._mypy._sending import check_arguments, mark_shared
 from ._mypy._travelling import mark
 
 __all__ = ["PipeproxyPlugin", "plugin"]
 
 __version__ = ""
+
+_SHARING = {"pipeproxy._listener.share", "pipeproxy._spawn.spawn"}
 
 
 class PipeproxyPlugin(Plugin):
@@ -53,8 +55,14 @@ class PipeproxyPlugin(Plugin):
         """Every class is looked at once: has it a generated type, how does it travel."""
         return self._analyze_class
 
+    def get_function_hook(self, fullname: str) -> Callable[[FunctionContext], Type] | None:
+        """What `share` and `spawn` return is known to be a proxy."""
+        return mark_shared if fullname in _SHARING else None
+
     def get_method_hook(self, fullname: str) -> Callable[[MethodContext], Type] | None:
         """Calls of proxies are looked at."""
+        if fullname == "pipeproxy._listener.Listener.share":
+            return mark_shared
         if not fullname.startswith(f"{PACKAGE}."):
             return None
         return partial(check_arguments, fullname.rpartition(".")[2])

@@ -30,8 +30,8 @@ from mypy.nodes import (
     TypeInfo,
     Var,
 )
-from mypy.plugin import MethodContext
-from mypy.types import CallableType, Instance, TupleType, Type, UnionType, get_proper_type
+from mypy.plugin import FunctionContext, MethodContext
+from mypy.types import CallableType, Instance, NoneType, TupleType, Type, UnionType, get_proper_type
 
 from ._travelling import travels
 
@@ -110,7 +110,11 @@ _ADVICE = {
     False: "share it and pass its proxy, or pass plain data instead",
 }
 
+#: Types are looked into so deep.
 _DEPTH = 8
+
+#: An attribute of the type of a proxy, as mypy notes attributes that were asked for by `hasattr`.
+_MARK = "__pipeproxy_is_proxy__"
 
 
 def check_arguments(method: str, context: MethodContext) -> Type:
@@ -123,7 +127,11 @@ def check_arguments(method: str, context: MethodContext) -> Type:
             if context.arg_kinds[i][j] in (ARG_STAR, ARG_STAR2):
                 continue  # its items are passed, not itself
             what = _in_expression(argument, context.arg_types[i][j], api.lookup_type_or_none)
-            if what is None and not _is_harmless(argument):
+            if (
+                what is None
+                and not _is_harmless(argument)
+                and not _is_proxy(context.arg_types[i][j])
+            ):
                 what = _of_type(declared[i]) if i < len(declared) else None
             if what:
                 api.fail(
@@ -132,6 +140,26 @@ def check_arguments(method: str, context: MethodContext) -> Type:
                     code=CODE,
                 )
     return context.default_return_type
+
+
+def mark_shared(context: FunctionContext | MethodContext) -> Type:
+    """Note of what `share` returns that it is a proxy, where it has the type of the object."""
+    result = get_proper_type(context.default_return_type)
+    if isinstance(result, TupleType):
+        return result.copy_modified(items=[_marked(result.items[0]), *result.items[1:]])
+    return _marked(result)
+
+
+def _is_proxy(kind: Type) -> bool:
+    kind = get_proper_type(kind)
+    return isinstance(kind, Instance) and bool(kind.extra_attrs and _MARK in kind.extra_attrs.attrs)
+
+
+def _marked(kind: Type) -> Type:
+    kind = get_proper_type(kind)
+    if isinstance(kind, Instance) and any(b.fullname in _UNPICKLABLE for b in kind.type.mro):
+        return kind.copy_with_extra_attr(_MARK, NoneType())
+    return kind
 
 
 def _declared(proxy: Type, method: str) -> list[Type]:
@@ -144,10 +172,22 @@ def _declared(proxy: Type, method: str) -> list[Type]:
 
 
 def _is_harmless(argument: Expression) -> bool:
-    """Say whether an expression can be sent, whatever it is passed as: an empty display, None."""
+    """Say whether an expression can be sent, whatever it is passed as.
+
+    An empty display, None, and what is said to go by reference.
+    """
+    if _is_by_ref(argument):
+        return True
     if isinstance(argument, (ListExpr, SetExpr, TupleExpr, DictExpr)):
         return not argument.items
     return isinstance(argument, RefExpr) and argument.fullname == "builtins.None"
+
+
+def _is_by_ref(node: Expression) -> bool:
+    if not isinstance(node, CallExpr) or not isinstance(node.callee, RefExpr):
+        return False
+    module, _, function = node.callee.fullname.rpartition(".")
+    return module.startswith("pipeproxy.") and function == "by_ref"
 
 
 def _in_expression(
@@ -157,10 +197,8 @@ def _in_expression(
     form = _FORMS.get(type(node))
     if form:
         return form
-    if isinstance(node, CallExpr) and isinstance(node.callee, RefExpr):
-        module, _, function = node.callee.fullname.rpartition(".")
-        if module.startswith("pipeproxy.") and function == "by_ref":
-            return None
+    if _is_by_ref(node):
+        return None
     parts: list[Expression] | None = None
     if isinstance(node, AssignmentExpr):
         parts = [node.value]
@@ -193,7 +231,7 @@ def _of_type(kind: Type, depth: int = 0, may_be_empty: bool = False) -> str | No
         if _says_how(kind.partial_fallback.type, ()):
             return None
         return next(filter(None, (_of_type(item, depth + 1) for item in kind.items)), None)
-    if not isinstance(kind, Instance):
+    if not isinstance(kind, Instance) or _is_proxy(kind):
         return None
     for i, base in enumerate(kind.type.mro):
         if base.fullname in _UNPICKLABLE:

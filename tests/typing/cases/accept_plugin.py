@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import queue
 import sqlite3
-from typing import Any
 
 from rich.progress import Progress
 from typing_extensions import assert_type
@@ -28,7 +27,7 @@ from tests.typing.cases.zoo import Account, IntShelf, Loud, Shelf, Square, Telle
 def share_gives_the_generated_type() -> None:
     proxy, listener = share(Account("ada"))
     assert_type(proxy, AccountProxy)
-    assert_type(listener, Listener[Any])
+    assert_type(listener, Listener[AccountProxy])
     assert_type(listener.share(Account("bob")), AccountProxy)
     with locked(proxy) as inner:
         assert_type(inner, AccountProxy)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from typing_extensions import assert_type
 
 from pipeproxy import Host, Listener, locked, share, spawn
@@ -14,9 +12,8 @@ from tests.typing.cases.zoo import Teller
 def share_gives_the_generated_type() -> None:
     proxy, listener = share(Teller("ada"))
     assert_type(proxy, TellerProxy)
-    assert_type(listener, Listener[Any])
-    kept: Listener[Teller] = listener
-    assert_type(kept.share(Teller("bob")), TellerProxy)
+    assert_type(listener, Listener[TellerProxy])
+    assert_type(listener.share(Teller("bob")), TellerProxy)
     with locked(proxy) as inner:
         assert_type(inner, TellerProxy)
 
