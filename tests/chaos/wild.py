@@ -30,6 +30,7 @@ from pipeproxy._references import rebuild
 from pipeproxy._spec import describe
 from pipeproxy._wire import (
     CALL,
+    CALL_WITHIN,
     CLAIM,
     FAILURE,
     FROM_CLIENT,
@@ -45,6 +46,7 @@ from pipeproxy._wire import (
     header,
     pack_number,
     pack_pairs,
+    unpack_context,
 )
 from pipeproxy.codecs import pickle as codec
 from pipeproxy.transports.pipe import Pipe, open_pair, wait_for
@@ -331,9 +333,10 @@ class WildOwner:
             if not data:
                 return
             for kind, ident, _, _, payload in decoder.feed(data):
-                if kind != CALL:
+                if kind not in {CALL, CALL_WITHIN}:
                     continue  # what it claims and releases
-                [value], _ = codec.decode_call(payload)
+                arguments = payload if kind == CALL else unpack_context(payload)[1]
+                [value], _ = codec.decode_call(arguments)
                 answer = codec.encode(value)
                 frame = header(RESULT, len(answer), ident) + answer
                 if value.startswith(WILD):
