@@ -117,8 +117,8 @@ class Home:
         return self._proxy(self._objects.find(number))
 
     def link_to(self, target: object) -> Link | None:
-        """Return how to reach an object, if it is shared here."""
-        shared = self._objects.of(target)
+        """Return how to reach an object through a door, if it is shared here."""
+        shared = self._objects.of(target) if self._route.address else None
         return None if shared is None else link_of(self._proxy(shared))
 
     def check_open(self) -> None:

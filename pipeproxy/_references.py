@@ -124,7 +124,7 @@ class AtHome(Protocol):
         """Return a proxy that calls it directly."""
 
     def link_to(self, target: object) -> Link | None:
-        """Return how to reach an object, if it is shared here."""
+        """Return how to reach an object through a door, if it is shared here."""
 
     def answer(self, process: bytes, frame: Frame, payload: bytes | memoryview) -> Answer:
         """Answer an upcall of another process."""
@@ -188,7 +188,7 @@ class Passing:
         if travels_alive(value) or type(value) is GeneratorType:
             for home in list(homes.values()):  # it may be shared already, by a door of its own
                 link = home.link_to(value)
-                if link is not None and link.route.address:
+                if link is not None:
                     link.keep()
                     return arrive, link.reference
             return self._lent().refer(value)
