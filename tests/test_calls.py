@@ -54,17 +54,23 @@ def friend() -> Iterator[Any]:
         yield friend
 
 
-def lent() -> int:
+def all_lent() -> set[int]:
     home = lending()
     home.tidy()
-    return len(home._objects)
+    return {shared.number for shared in home._objects}
 
 
-def all_taken_back(friend: Any) -> bool:
-    """Whether nothing is lent once the owner has let go; what that is comes with a reply."""
+@pytest.fixture(autouse=True)
+def lent() -> Callable[[], int]:
+    """How much is lent now that was not before the test."""
+    before = all_lent()
+    return lambda: len(all_lent() - before)
+
+
+def let_go(friend: Any) -> None:
+    """Let the owner hold nothing, and tell so: that comes with its replies."""
     for _ in range(3):
         friend.forget()
-    return lent() == 0
 
 
 def test_ones_own_objects_are_called_where_they_are(friend: Any) -> None:
@@ -82,20 +88,28 @@ def test_a_function_by_reference_runs_here_in_this_thread(friend: Any) -> None:
     assert seen == [(threading.get_ident(), os.getpid())]
 
 
-def test_what_was_kept_comes_back_as_the_object_itself(friend: Any) -> None:
+def test_what_was_kept_comes_back_as_the_object_itself(
+    friend: Any, lent: Callable[[], int]
+) -> None:
     own = Own(5)
     friend.keep(own)
     assert lent() == 1
     assert friend.give_back()[0] is own
-    assert all_taken_back(friend)
+    let_go(friend)
+    assert lent() == 0
 
 
-def test_what_is_not_kept_is_not_lent_any_more_when_the_call_has_ended(friend: Any) -> None:
+def test_what_is_not_kept_is_not_lent_any_more_when_the_call_has_ended(
+    friend: Any, lent: Callable[[], int]
+) -> None:
     friend.use(Own(1), Own(2))
-    assert all_taken_back(friend)
+    let_go(friend)
+    assert lent() == 0
 
 
-def test_nothing_is_lent_by_a_call_that_cannot_be_sent(friend: Any) -> None:
+def test_nothing_is_lent_by_a_call_that_cannot_be_sent(
+    friend: Any, lent: Callable[[], int]
+) -> None:
     with pytest.raises(CodecError, match=r"argument 'own' .*cannot pickle|number 2"):
         friend.use(Own(1), threading.Lock())
     assert lent() == 0
