@@ -35,3 +35,9 @@ def test_a_slow_and_a_dead_subscriber_harm_nobody(tmp_path: Path) -> None:
     assert "slow     20 messages, in order: True" in lines
     last = [line.split()[0] for line in lines if "last message" in line]
     assert last == ["quick", "slow"]
+
+
+def test_transfers_of_a_teller_that_died_inside_one_are_whole_or_not_at_all(tmp_path: Path) -> None:
+    booked, total = run("database.py", tmp_path)
+    assert booked.endswith("transfers booked, 1 teller killed inside a transaction")
+    assert total == "the bank has 10000, as it had 10000"
