@@ -1183,3 +1183,24 @@ def test_encoding_keeps_nothing_of_the_failure_alive() -> None:
         assert fail()() is None
     finally:
         gc.enable()
+
+
+class FailsOnce:
+    """As if a signal handler raised in the middle of pickling."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def __reduce__(self) -> Any:
+        self.asked += 1
+        if self.asked == 1:
+            raise InterruptedError("a handler raised")
+        return FailsOnce, ()
+
+
+def test_what_is_raised_once_while_pickling_is_raised_as_it_is() -> None:
+    with pytest.raises(InterruptedError, match="a handler raised") as raised:
+        codec.encode([FailsOnce()])
+    assert raised.value.__cause__ is None
+    with pytest.raises(InterruptedError, match="a handler raised"):
+        codec.encode_call((FailsOnce(),), None)

@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import types
 from collections.abc import Iterator, Sequence
-from io import BytesIO
 from pickle import PicklingError, dumps, loads
 from typing import Any
 
 from ..errors import CodecError
-from ._exceptions import Reduced, Refer, ValuePickler, write_carefully
+from ._exceptions import Reduced, Refer, write, write_carefully
 from ._exceptions import encode as encode_failure
 from ._rebuild import decode as decode_failure
 from ._rebuild import safe_str
@@ -54,6 +53,7 @@ def encode(value: object, refer: Refer | None = None) -> bytes:
 
     Raises:
         CodecError: it cannot be pickled; ``__cause__`` says why. See `explain_result`.
+        BaseException: what a signal handler raised meanwhile.
     """
     kind = type(value)
     if kind in ATOMS:
@@ -62,6 +62,8 @@ def encode(value: object, refer: Refer | None = None) -> bytes:
         if refer is not None and kind in _CONTAINERS:
             value = _asked(value, refer)
         return _write(value, refer)
+    except _Once as once:
+        raise once.args[0] from None
     except Exception as error:
         raise _refused("a value", value, error) from error
 
@@ -93,6 +95,8 @@ def encode_call(
             if kwargs:
                 kwargs = {name: _asked(value, refer) for name, value in kwargs.items()}
         return _write([args, kwargs] if kwargs else args, refer)
+    except _Once as once:
+        raise once.args[0] from None
     except Exception as error:
         raise _refused("the arguments", args, error) from error
 
@@ -105,15 +109,19 @@ def _asked(value: Any, refer: Refer) -> Any:
 
 
 def _write(value: object, refer: Refer | None) -> bytes:
-    buffer = BytesIO()
-    pickler = ValuePickler(buffer, 5)
-    pickler.refer = refer
-    pickler.task = None
     try:
-        pickler.dump(value)
+        return write(value, refer)
+    except Exception as error:
+        failed = error
+    try:
+        write(value, refer)
     except Exception:
         return write_carefully(value, refer)
-    return buffer.getvalue()
+    raise _Once(failed)
+
+
+class _Once(Exception):
+    """What was raised once, and not when it was tried again: by a signal handler, most likely."""
 
 
 def decode(payload: bytes | memoryview, where: str = "a value") -> Any:
