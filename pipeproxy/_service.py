@@ -28,6 +28,8 @@ from .transports.pipe import Pipe, Waiter, wait_for
 
 #: Seconds between two looks at what cannot wake the owner by itself.
 _LOOK_EVERY: Final = 0.05
+#: Calls that wait inside one another on one stack, before no more are begun that nobody waits for.
+_DEEPEST: Final = 16
 
 
 class Service:
@@ -92,11 +94,12 @@ class Service:
 
         Args:
             since: when the call began to wait. At first only those are served whom it may wait for,
-                so that calls seldom end up inside one another; after `_LOOK_EVERY` all are.
+                so that calls seldom end up inside one another; after `_LOOK_EVERY` all are, as long
+                as the stack is not too deep for that.
         """
         self._count_running()
         attendance = self._attendance
-        guest = monotonic() - since < _LOOK_EVERY
+        guest = monotonic() - since < _LOOK_EVERY or len(here.lower) >= _DEEPEST
         if not guest:
             attendance.take_up(self.dispatch.later)
         lower = here.lower

@@ -26,11 +26,10 @@ from ._outgoing import Outgoing
 from ._references import PlainRoute
 from ._wire import LENT, UPCALL, header, pack_context
 from .errors import CallLost, ClientDied, OwnerDied
+from .transports.pipe import wait_for
 
-#: Seconds that a process takes, at most, to be seen dead after its pipes were closed; and between
-#: two looks.
-_DYING: Final = 0.2
-_LOOK_EVERY: Final = 0.01
+#: Seconds that a process takes, mostly, to be seen dead after its pipes were closed.
+_DYING: Final = 0.02
 
 
 class Voice(Protocol):
@@ -156,19 +155,12 @@ class Upcalls:
                 if left == 0:
                     raise _deadline.passed()
                 if caller.ended or caller.pipe.closed:
-                    raise self.lost(caller.client, since)
+                    raise _lost(caller.client)
                 self.wait(asked.event, left, since)
             return asked.reply
         finally:
             asked.forget()
             self.wake()
-
-    def lost(self, client: Client, since: float) -> Exception:
-        """Return the error of an upcall on a channel that has ended."""
-        until, never = monotonic() + _DYING, threading.Event()
-        while not client.dead and monotonic() < until:
-            self.wait(never, _LOOK_EVERY, since)
-        return _lost(dead=client.dead)
 
 
 class Way:
@@ -282,9 +274,9 @@ class Guest:
             upcalls = next(ways, None)
             caller = asked.caller
             if self.dead or upcalls is None:
-                raise _lost(dead=True) if self.dead else gone()
+                raise _died() if self.dead else gone()
             if caller is not None and (caller.ended or caller.pipe.closed):
-                raise upcalls.lost(caller.client, since)
+                raise _lost(caller.client)
             upcalls.wait(asked.event, left, since)
 
     def _take_turns(self) -> Iterator[Upcalls]:
@@ -315,7 +307,17 @@ def gone() -> OwnerDied:
     )
 
 
-def _lost(*, dead: bool) -> Exception:
-    if dead:
-        return ClientDied("the process that was called back is dead; the call may have run there")
+def _lost(client: Client) -> Exception:
+    """Return the error of an upcall on a channel that has ended."""
+    if client.dead:
+        return _died()
+    # Nobody is served meanwhile: a thread that is interrupted again and again would be served each
+    # time inside the call that it left.
+    life = client.life
+    if life is not None and not life.closed and wait_for((life.fileno(), False), timeout=_DYING):
+        return _died()
     return CallLost("the process that was called back gave its own call up; this one may have run")
+
+
+def _died() -> ClientDied:
+    return ClientDied("the process that was called back is dead; the call may have run there")

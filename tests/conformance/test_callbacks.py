@@ -404,7 +404,7 @@ def counts(listener: Listener[Any]) -> dict[str, Any]:
 def test_interrupts_of_the_client_at_random_moments_lose_nothing(shared: Shared) -> None:
     proxy, listener = shared
     with listener.background():
-        in_fork(lambda: lenders.call_interrupted(proxy, 1000))
+        in_fork(lambda: lenders.call_interrupted(proxy, 400))
 
 
 def test_interrupts_of_the_owner_at_random_moments_lose_no_more_than_calls() -> None:
