@@ -22,14 +22,24 @@ from ._deadlocks import Edge, waits
 from ._descriptors import Descriptor
 from ._door import Route
 from ._faces import travels_alive
-from ._held import Holdings
+from ._held import Holdings, idents
 from ._members import Plain
 from ._objects import Shared
 from ._proxy import Proxy, link_of, make_proxy
 from ._sections import Block
 from ._streams import Stream
 from ._values import copied
-from ._wire import IDENTITY, UP_FAILURE, WAITING, Frame, header, unpack_context, unpack_pairs
+from ._wire import (
+    GIVEN_BACK,
+    IDENTITY,
+    UP,
+    UP_FAILURE,
+    WAITING,
+    Frame,
+    header,
+    unpack_context,
+    unpack_pairs,
+)
 from .codecs import pickle as codec
 from .errors import Released
 
@@ -214,7 +224,7 @@ class _ThisProcess:
         return Passing(route)
 
     def answer(self, route: Route, frame: Frame) -> Answer:
-        _, ident, number, member, payload = frame
+        _, _, number, member, payload = frame
         listener = bytes(payload[:IDENTITY])
         (seconds, thread, path), rest = unpack_context(payload[IDENTITY:])
         deadline = None if seconds == inf else monotonic() + seconds
@@ -231,15 +241,20 @@ class _ThisProcess:
             finally:
                 here.serves = outer
         if served is not None and served.up is not None:
-            return _up(served.up.ask(ident, (listener, number, member), rest, deadline))
+            own = next(idents) | UP  # those of another process could be taken for this one's
+            return _up(served.up.ask(own, (listener, number, member), rest, deadline))
         error = Released(f"object {number} is at home in no process that this call came through")
         return UP_FAILURE, codec.encode_failure(error, f"object {number}", None)
 
     def given_back(self, route: Route, frame: Frame) -> None:
         _, _, _, what, payload = frame
         home = homes.get(bytes(payload[:IDENTITY]))
+        served = here.served
         if home is not None:
             home.heed(route.process, what, unpack_pairs(payload[IDENTITY:]))
+        elif served is not None and served.up is not None:
+            told = header(GIVEN_BACK, len(payload), member=what)
+            served.up.tell(told + bytes(payload))
 
     def waiting(self, frame: Frame) -> None:
         pass_on(waits.hear(codec.decode(frame[4])))

@@ -29,6 +29,13 @@ class Link:
     def another(self) -> Link:
         return Link(self._name)
 
+    def others_at(self, way: list[Any]) -> str:
+        """At the end of a way, come to hold what its last gives, and drop it."""
+        if len(way) > 1:
+            said: str = way[0].others_at(way[1:])
+            return said
+        return "".join(way[0].another().another().go([]) for _ in range(3))
+
     def times(self, way: list[Any]) -> list[float | None]:
         """Return what is left of the time, here and along the way."""
         deadline = current()
