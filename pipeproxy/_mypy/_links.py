@@ -30,9 +30,17 @@ class Links:
         directories = dict.fromkeys([*mypy_path(), *options.mypy_path])
         self._roots = [Path(directory, PACKAGE) for directory in directories]
         self._read: dict[Path, tuple[tuple[int, int], list[str]]] = {}
+        #: What was found for each module: where that changes, a daemon starts anew.
+        self._found: dict[str, list[str]] = {}
 
     def proxies_in(self, module: str) -> list[str]:
         """The names of the Protocols in the stub of a module, none if there is no stub."""
+        found = self._found.get(module)
+        if found is None:
+            found = self._found[module] = self._look_for(module)
+        return found
+
+    def _look_for(self, module: str) -> list[str]:
         if module.partition(".")[0] == PACKAGE:
             return []
         for root in self._roots:
