@@ -244,7 +244,7 @@ class Attendance:
                 caller.ended = True
                 frames.clear()
                 break
-            if self.closed:
+            if self.callers.closed:
                 raise ListenerClosed("a method forked this process; the listener is its parent's")
             if reply is None:
                 return answered + self._put_off(caller, replies)
