@@ -43,7 +43,7 @@ if sys.platform == "win32":
     )
 
 from ._deadline import timeout
-from ._marks import blocking, by_reference, exposed, hidden, proxied, readonly
+from ._marks import blocking, by_reference, exposed, hidden, oneway, proxied, readonly
 from ._values import by_value
 from .errors import (
     CallLost,
@@ -71,6 +71,7 @@ if typing.TYPE_CHECKING:
     from ._shared import Shared
     from ._spawn import Host, spawn, spawning
     from ._values import by_value
+    from ._verbs import aio, batch, notify, run, submit
 
 __all__ = [
     "CallLost",
@@ -91,6 +92,8 @@ __all__ = [
     "RemoteTraceback",
     "Shared",
     "SpecError",
+    "aio",
+    "batch",
     "blocking",
     "by_ref",
     "by_reference",
@@ -99,11 +102,15 @@ __all__ = [
     "exposed",
     "hidden",
     "locked",
+    "notify",
+    "oneway",
     "proxied",
     "readonly",
+    "run",
     "share",
     "spawn",
     "spawning",
+    "submit",
     "timeout",
 ]
 
@@ -112,13 +119,18 @@ _LATER = {
     "Host": "_spawn",
     "Listener": "_listener",
     "Shared": "_shared",
+    "aio": "_verbs",
+    "batch": "_verbs",
     "by_ref": "_lent",
     "by_value": "_values",
     "end_with": "_orphans",
     "locked": "_locked",
+    "notify": "_verbs",
+    "run": "_verbs",
     "share": "_listener",
     "spawn": "_spawn",
     "spawning": "_spawn",
+    "submit": "_verbs",
 }
 
 

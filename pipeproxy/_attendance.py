@@ -45,6 +45,7 @@ class Attendance:
         in_hand: the caller that is served just now.
         ready: callers to be attended to, though nothing of theirs has come.
         eager: something was said, so an answer is likely to be a moment away.
+        beside, alert: as given.
     """
 
     def __init__(
@@ -52,7 +53,7 @@ class Attendance:
         route: PlainRoute,
         objects: Objects,
         residence: Residence,
-        beside: Callable[[int, float, float | None], None],
+        beside: Callable[[int | None, float, float | None], None],
         alert: Callable[[], bool],
     ) -> None:
         self.callers = Callers()
@@ -62,7 +63,7 @@ class Attendance:
         self.ready: deque[Caller] = deque()
         self.eager = False
         self.beside = beside
-        self._alert = alert
+        self.alert = alert
         self._said: deque[tuple[Caller, bytes]] = deque()
         self._sought: deque[Client] = deque()
 
@@ -100,7 +101,7 @@ class Attendance:
     def resume(self, caller: Caller) -> None:
         """Serve, in this turn or the next, a caller that had to wait; any thread may ask for it."""
         self.ready.append(caller)
-        self._alert()
+        self.alert()
 
     def say(self, caller: Caller, data: bytes) -> None:
         """Send frames to a client; any thread may."""
@@ -116,7 +117,7 @@ class Attendance:
         self._be_heard()
 
     def _be_heard(self) -> None:
-        if self._alert():
+        if self.alert():
             self._speak()
             self.eager = True
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final, cast
+from functools import partial
+from typing import Any, Final, Protocol, cast
 
 from . import _deadline, _life
 from ._activities import Served, Up, here
@@ -11,17 +12,114 @@ from ._context import context_of
 from ._descriptors import Descriptor
 from ._door import Route
 from ._exchange import Exchange, Surroundings
+from ._flight import Flight, Pending
 from ._held import Holdings, idents
 from ._inside import Inside
 from ._lines import Lines
 from ._members import Plain, name_of, parameters_of
-from ._wire import CALL, CALL_WITHIN, RESULT, UP, UP_RESULT
+from ._reports import report
+from ._wire import CALL, CALL_WITHIN, RESULT, UP, UP_RESULT, header
 from .codecs import pickle as codec
 from .errors import CodecError, ListenerClosed, OwnerDied
 
 Call = Callable[[int, tuple[Any, ...], "dict[str, Any] | None"], Any]
+Start = Callable[[int, tuple[Any, ...], "dict[str, Any] | None", Any], None]
 
 _RESULTS: Final = frozenset({RESULT, UP_RESULT})
+
+
+class Promise(Protocol):
+    """Whoever wants to know what comes of a call, and does not wait for it now.
+
+    Attributes:
+        waits: its thread may wait until there is room for the call.
+        call: what carries the call, and the call itself, once it is to be sent.
+    """
+
+    waits: bool
+    call: tuple[Flight, Pending] | None
+
+    def begin(self) -> bool:
+        """Learn that the call is about to be sent; return False if it is wanted no more."""
+
+    def keep(self, value: Any) -> None:
+        """Take what the call returned."""
+
+    def fail(self, error: BaseException) -> None:
+        """Take what it raised, or why nothing came of it."""
+
+    def forked(self) -> None:
+        """In a forked child: what comes of it is the parent's to know."""
+
+
+class _Reply(Pending):
+    """A call in flight, and the promise that its reply is for."""
+
+    __slots__ = ("_lent", "_owner", "_promise", "_where")
+
+    def __init__(  # noqa: PLR0913, PLR0917 - all that is known of the call
+        self,
+        ident: int,
+        deadline: float | None,
+        owner: Owner,
+        where: tuple[Plain, int, tuple[Any, ...]],
+        lent: Any,
+        promise: Promise,
+    ) -> None:
+        super().__init__(ident, deadline)
+        self._owner = owner
+        self._where = where
+        self._lent = lent
+        self._promise: Promise | None = promise
+
+    def begin(self) -> bool:
+        promise = self._promise
+        if promise is None or not (self.sent or promise.begin()):
+            return False
+        return super().begin()
+
+    def settle(self, kind: int, payload: bytes | memoryview) -> None:
+        promise, self._promise = self._promise, None
+        if promise is None:
+            return
+        try:
+            value = self._owner.read(kind, payload, *self._where)
+        except BaseException as error:  # it cannot be rebuilt here
+            self._owner.abandon(self.ident, error, None, came=True)
+            promise.fail(error)
+            return
+        if kind in _RESULTS:
+            promise.keep(value)
+        else:
+            promise.fail(value)
+
+    def fail(self, error: BaseException) -> None:
+        promise, self._promise = self._promise, None
+        if promise is not None:
+            self._owner.abandon(self.ident, error, None if self.sent else self._lent, came=False)
+            promise.fail(error)
+
+    def forked(self) -> None:
+        promise, self._promise = self._promise, None
+        if promise is not None:
+            promise.forked()
+
+
+def fulfil(promise: Promise | None, call: Callable[[], Any], where: object) -> None:
+    """Call ``call()`` here and now, for a promise; if there is none, report what it raises."""
+    if promise is not None and not promise.begin():
+        return
+    try:
+        value = call()
+    except Exception as error:
+        if promise is None:
+            report(error, where)
+        else:
+            promise.fail(error)
+    else:
+        if promise is not None:
+            promise.keep(value)
+
 
 #: The ways to processes that have no door: they are clients of a listener of this one.
 guests: dict[bytes, Any] = {}
@@ -87,14 +185,9 @@ class Owner:
             up = self._way_up(served)
             if up is not None:
                 return self._call_up(up, number, plain, member, args, kwargs)
-        payload, lent = codec.encode_atoms(args, kwargs), None
+        deadline = _deadline.current()
+        kind, payload, lent = self._request(plain, member, args, kwargs, deadline)
         try:
-            if payload is None:
-                lent = self._around.outgoing(self.route)
-                payload = self._encode(plain, member, args, kwargs, lent)
-            kind, deadline = CALL, _deadline.current()
-            if served is not None or deadline is not None:
-                kind, payload = CALL_WITHIN, context_of(served, deadline) + payload
             line, ident = self._exchange.line(deadline)
         except BaseException:
             if lent is not None:
@@ -103,10 +196,10 @@ class Owner:
         answer = None
         try:
             kind, answer = self._exchange.ask(line, kind, number, member, payload, deadline)
-            value = self._read(kind, answer, plain, member, args)
+            value = self.read(kind, answer, plain, member, args)
         except BaseException as error:
             unheard = line.unsent or not line.said
-            self._abandon(ident, error, lent if unheard else None, came=answer is not None)
+            self.abandon(ident, error, lent if unheard else None, came=answer is not None)
             raise
         if kind == RESULT:
             return value
@@ -114,6 +207,74 @@ class Owner:
             raise value
         finally:
             del value  # else the frame in its own traceback would keep it alive
+
+    def start(  # noqa: PLR0913, PLR0917 - as `call`, and for whom
+        self,
+        number: int,
+        plain: Plain,
+        member: int,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any] | None,
+        promise: Promise | None,
+    ) -> None:
+        """Begin a call and do not wait for it.
+
+        An object that can be reached only by a call that this thread serves is called at once.
+
+        Args:
+            promise: is told what comes of it; None if nobody is to be.
+
+        Raises:
+            CallTimeout: the deadline passed before the call could be sent.
+            OwnerDied, ListenerClosed, CallLost: nobody will answer.
+            CodecError: an argument cannot travel.
+        """
+        if self.inside:
+            self.inside.leave_forgotten()
+        served = here.served
+        up = self._way_up(served) if served is not None or not self.route.address else None
+        if up is not None:
+            fulfil(promise, partial(self._call_up, up, number, plain, member, args, kwargs), member)
+            return
+        deadline = _deadline.current()
+        kind, payload, lent = self._request(plain, member, args, kwargs, deadline)
+        reply = None
+        try:
+            flight = self._exchange.flight(deadline)
+            if promise is None or promise.waits:
+                self._exchange.make_room(flight, deadline)
+            if promise is not None:
+                where = plain, member, args
+                reply = _Reply(next(idents), deadline, self, where, lent, promise)
+                promise.call = flight, reply
+            head = header(kind, len(payload), reply.ident if reply else 0, number, member)
+            flight.put(head + payload, reply, gather=promise is None or promise.waits)
+        except BaseException:
+            if lent is not None and (reply is None or not reply.sent):
+                lent.take_back()
+            raise
+
+    def _request(
+        self,
+        plain: Plain,
+        member: int,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any] | None,
+        deadline: float | None,
+    ) -> tuple[int, bytes, Any]:
+        """Return the kind and the payload of a call, and what it lends."""
+        payload, lent = codec.encode_atoms(args, kwargs), None
+        if payload is None:
+            lent = self._around.outgoing(self.route)
+            try:
+                payload = self._encode(plain, member, args, kwargs, lent)
+            except BaseException:
+                lent.take_back()
+                raise
+        served = here.served
+        if served is None and deadline is None:
+            return CALL, payload, lent
+        return CALL_WITHIN, context_of(served, deadline) + payload, lent
 
     def _call_up(  # noqa: PLR0913, PLR0917 - as `call`, and by which way
         self,
@@ -126,15 +287,19 @@ class Owner:
     ) -> Any:
         """As `call`, on a channel on which the owner waits for an answer of this process."""
         lent = up.outgoing()
-        payload = self._encode(plain, member, args, kwargs, lent)
+        try:
+            payload = self._encode(plain, member, args, kwargs, lent)
+        except BaseException:
+            lent.take_back()
+            raise
         news, told = self.held.news_for(self.route.listener)
         target = self.route.listener, number, member
         ident, answer = next(idents) | UP, None
         try:
             kind, answer = up.ask(ident, target, payload, _deadline.current(), told)
-            value = self._read(kind, answer, plain, member, args)
+            value = self.read(kind, answer, plain, member, args)
         except BaseException as error:
-            self._abandon(ident, error, lent, came=answer is not None)
+            self.abandon(ident, error, lent, came=answer is not None)
             raise
         self.held.told(news)
         if kind == UP_RESULT:
@@ -157,10 +322,9 @@ class Owner:
         except CodecError as error:
             where, parameters = name_of(plain, member, args), parameters_of(plain, member)
             culprit = codec.explain_call(args, kwargs, outgoing.refer, where, parameters)
-            outgoing.take_back()
             raise culprit from culprit.__cause__ or error
 
-    def _read(
+    def read(
         self,
         kind: int,
         answer: bytes | memoryview,
@@ -176,7 +340,7 @@ class Owner:
         except CodecError:
             return codec.decode(answer, f"the result of {name_of(plain, member, args)}")
 
-    def _abandon(self, ident: int, error: BaseException, lent: Any, *, came: bool) -> None:
+    def abandon(self, ident: int, error: BaseException, lent: Any, *, came: bool) -> None:
         """Want nothing of what comes with the reply, and lend nothing, as a call has failed."""
         if not isinstance(error, (OwnerDied, ListenerClosed)):  # else there is nobody to tell
             self.held.abandon(ident, came=came)

@@ -73,6 +73,14 @@ class Channel:
         if self.pipe.enlarge():
             self.flush()
 
+    def write_once(self, data: _Bytes, taken: list[int | None]) -> None:
+        """Write once, beside what `send` does, and note in the same C call what the pipe took.
+
+        Raises:
+            OSError: the other end is closed.
+        """
+        taken.extend(map(self._write, (data,)))
+
     def flush(self) -> None:
         """Write as much of `unsent` as the pipe takes now."""
         queue = self._queue

@@ -20,7 +20,8 @@ from typing import Final
 
 from . import _life
 from ._activities import Activity
-from ._sections import TAKEN, Section, attempt
+from ._rights import TAKEN, attempt
+from ._sections import Section
 from .errors import DeadlockError
 
 #: Seconds that a wait lasts before anybody is told of it, and between two times.

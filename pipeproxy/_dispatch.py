@@ -24,10 +24,12 @@ from ._members import name_of
 from ._objects import Client, Objects, Shared
 from ._outgoing import Outgoing
 from ._references import PlainRoute
+from ._reports import report
 from ._residence import Residence
 from ._sections import Entering, Entry, Section, stuck
 from ._wire import (
     CALL_WITHIN,
+    CANCEL,
     CLAIM,
     ENTER,
     FAILURE,
@@ -253,7 +255,7 @@ class Dispatch:
             waits.hear(codec.decode(payload))
             caller.frames.popleft()
             return SILENCE
-        if kind in {UP_RESULT, UP_FAILURE}:  # to an upcall that nobody waits for any more
+        if kind in {UP_RESULT, UP_FAILURE, CANCEL}:  # to an upcall that nobody waits for any more
             caller.frames.popleft()
             return SILENCE
         if kind == CLAIM:
@@ -402,6 +404,8 @@ class Dispatch:
         try:
             args, kwargs = arguments_of(shared, frame)
             value = shared.call(member, args, kwargs)
+            if not ident:
+                return SILENCE
             if type(value) in codec.ATOMS:
                 answer = codec.encode(value)
             else:
@@ -419,5 +423,8 @@ class Dispatch:
 
     def _failure(self, error: BaseException, where: str, client: Client, ident: int) -> Reply:
         self.errors += 1
+        if not ident:
+            report(error, where)
+            return SILENCE
         outgoing = Outgoing(self._route, self._objects, client, ident)
         return FAILURE, outgoing.encode_failure(error, where)

@@ -2,20 +2,27 @@
 
 An exchange that is left in the middle, by whatever exception, closes its line: the next call opens
 another, so no call can ever meet another's reply. A call whose deadline passes once it is written
-keeps the line; the late reply is known by its id and dropped.
+keeps the line; the late reply is known by its id and dropped. While calls are in flight on a line,
+an exchange is one of them, for whose reply its thread waits (see `_flight`).
 """
 
 from __future__ import annotations
 
+from _thread import start_new_thread
+from collections.abc import Callable
+from queue import Empty, SimpleQueue
 from time import monotonic
 from typing import Any, Final, Protocol
 
-from . import _deadline
-from ._activities import here
+from . import _deadline, _life
+from ._activities import Served, activity_of, here
+from ._courier import courier
 from ._door import Route
+from ._flight import Flight, Pending
 from ._held import Holdings, idents
 from ._lines import Line, Lines
-from ._wire import FAREWELL, GIVEN_BACK, UPCALL, WAITING, Frame, header
+from ._wire import FAREWELL, GIVEN_BACK, UP_FAILURE, UPCALL, WAITING, Frame, header
+from .codecs.pickle import encode_failure
 from .errors import CallTimeout, ProtocolError
 
 #: Frames of up to this many bytes are put together before they are written.
@@ -66,9 +73,58 @@ class Exchange:
         """Return this thread's line, ready for the call of the ident that is returned with it."""
         server = here.server
         line = self.lines.mine(deadline, None if server is None else server.beside)
-        line.busy, line.said = True, False
+        if line.flight is not None:
+            line = self._land(line, deadline)
+        if line.flight is None:
+            line.busy = True
+        line.said = False
         ident = line.ident = next(idents)
         return line, ident
+
+    def _land(self, line: Line, deadline: float | None) -> Line:
+        """Return the line for this thread alone, if nothing is in flight on it any more."""
+        if line.flight.is_in_hand():  # this is a signal handler, in the middle of a write
+            return self.lines.renew(deadline)
+        if line.flight.land():
+            line.flight = None
+        return line
+
+    def flight(self, deadline: float | None) -> Flight:
+        """Return what carries calls of this thread that it does not wait for."""
+        server = here.server
+        line = self.lines.mine(deadline, None if server is None else server.beside)
+        if line.unsent or (line.flight is not None and line.flight.is_in_hand()):
+            line = self.lines.renew(deadline)
+        flight: Flight | None = line.flight
+        if flight is None or flight.over:
+            flight = line.flight = Flight(line, self.lines, self._held, self._hear, courier)
+        return flight
+
+    def make_room(self, flight: Flight, deadline: float | None) -> None:
+        """Wait until not too much is in flight.
+
+        Raises:
+            CallTimeout: the deadline passed.
+        """
+        since = monotonic()
+        while flight.is_full() and not flight.over:
+            flight.push()
+            flight.room.clear()
+            if flight.is_full() and not flight.over:
+                self._pause(flight, since, deadline)
+
+    def _pause(self, flight: Flight, since: float, deadline: float | None) -> None:
+        server = here.server
+        beside = None if server is None else server.beside
+        if not beside:
+            if not flight.room.wait(_deadline.left(deadline)):
+                raise _deadline.passed()
+            return
+        flight.alert = server.alert
+        try:
+            beside(None, since, deadline)
+        finally:
+            flight.alert = None
 
     def ask(  # noqa: PLR0913, PLR0917 - the fields of a frame, where it goes and until when
         self,
@@ -80,6 +136,9 @@ class Exchange:
         deadline: float | None,
     ) -> Reply:
         """Send a frame on a line and return the kind and the payload of its reply."""
+        if line.flight is not None:
+            frame = header(what, len(payload), line.ident, number, member) + payload
+            return self._ask_in_flight(line, frame, deadline)
         try:
             head = header(what, len(payload), line.ident, number, member)
             news = None
@@ -125,18 +184,73 @@ class Exchange:
 
     def _serve(self, line: Line, frame: Frame) -> None:
         """Heed what the owner says to this thread while it waits for an answer."""
-        kind, ident = frame[:2]
-        if kind == GIVEN_BACK:
+        if not self._heed(frame):
+            with self.lines.deeper():
+                what, answer = self._around.answer(self._route, frame)
+            if line.pipe.closed:  # the object forked this process
+                raise self.lines.hung_up()
+            _send(line, header(what, len(answer), frame[1]), answer)
+
+    def _heed(self, frame: Frame) -> bool:
+        """Heed what needs no answer; return False for an upcall."""
+        if frame[0] == GIVEN_BACK:
             self._around.given_back(self._route, frame)
-            return
-        if kind == WAITING:
+        elif frame[0] == WAITING:
             self._around.waiting(frame)
+        return frame[0] != UPCALL
+
+    # -- in flight --------------------------------------------------------------------------------
+
+    def _ask_in_flight(self, line: Line, frame: bytes, deadline: float | None) -> Reply:
+        flight: Flight = line.flight
+        server = here.server
+        asking = Asking(line.ident, None if server is None else server.alert)
+        try:
+            flight.asking.append(asking)
+            flight.put(frame, asking)
+            flight.write()
+            return self._wait_in_flight(flight, asking, deadline)
+        except BaseException:
+            flight.forget(asking)
+            line.said = asking.sent
+            raise
+        finally:
+            flight.asking.remove(asking)
+
+    def _wait_in_flight(self, flight: Flight, asking: Asking, deadline: float | None) -> Reply:
+        since = monotonic()
+        while True:
+            frame = asking.take(since, deadline)
+            if frame[1] == asking.ident:
+                return frame[0], frame[4]
+            if not self._heed(frame):
+                with self.lines.deeper():
+                    what, answer = self._around.answer(self._route, frame)
+                flight.put(header(what, len(answer), frame[1]) + answer, None)
+
+    def _hear(self, flight: Flight, frame: Frame) -> None:
+        """Take, in the courier, what the owner says that is no reply to a call in flight."""
+        if frame[0] not in _UP:
+            return  # the late reply to a call that was given up
+        for asking in flight.asking[-1:]:
+            asking.said.put(frame)
+            asking.alert()
             return
-        with self.lines.deeper():
+        if not self._heed(frame):
+            start_new_thread(self._answer_apart, (flight, frame))
+
+    def _answer_apart(self, flight: Flight, frame: Frame) -> None:
+        """Answer an upcall in a thread of its own, in the name of the one that does not wait."""
+        token = _life.token()
+        here.serves = Served(activity_of(token, flight.thread), (token,), None)
+        try:
             what, answer = self._around.answer(self._route, frame)
-        if line.pipe.closed:  # the object forked this process
-            raise self.lines.hung_up()
-        _send(line, header(what, len(answer), ident), answer)
+        except BaseException as error:  # what would have ended the thread if it had waited
+            what, answer = (
+                UP_FAILURE,
+                encode_failure(error, "a function that was called back", None),
+            )
+        flight.put(header(what, len(answer), frame[1]) + answer, None)
 
     def _own_reply(self, line: Line, frames: list[Frame]) -> Reply | None:
         """Return the latest call's reply, if it is among these frames; drop all earlier ones."""
@@ -155,6 +269,55 @@ class Exchange:
             elif of > ident:
                 raise ProtocolError(f"a reply came to call {of}, which was never made")
         return None
+
+
+class Asking(Pending):
+    """A call in flight for whose reply its thread waits: it answers upcalls meanwhile.
+
+    Attributes:
+        said: the reply, and upcalls before it, as frames; or an error in their place.
+        alert: called whenever something was said.
+    """
+
+    __slots__ = ("alert", "said")
+
+    def __init__(self, ident: int, alert: Callable[[], object] | None) -> None:
+        super().__init__(ident)
+        self.said: SimpleQueue[Frame | BaseException] = SimpleQueue()
+        self.alert = alert or _nothing
+
+    def settle(self, kind: int, payload: bytes | memoryview) -> None:
+        self.said.put((kind, self.ident, 0, 0, payload))
+        self.alert()
+
+    def fail(self, error: BaseException) -> None:
+        self.said.put(error)
+        self.alert()
+
+    def take(self, since: float, deadline: float | None) -> Frame:
+        """Wait for what is said next; serve others meanwhile, if this thread does.
+
+        Args:
+            since: when it began to wait.
+
+        Raises:
+            CallTimeout: the deadline passed first.
+            OwnerDied, ListenerClosed, CallLost, ProtocolError: nobody will answer.
+        """
+        server = here.server
+        while server is not None and server.beside and self.said.empty():
+            server.beside(None, since, deadline)
+        try:
+            said = self.said.get(timeout=_deadline.left(deadline))
+        except Empty:
+            raise _deadline.passed() from None
+        if isinstance(said, BaseException):
+            raise said
+        return said
+
+
+def _nothing() -> None:
+    """Alert nobody: the thread waits for nothing else."""
 
 
 def _send(line: Line, head: bytes, payload: bytes | memoryview) -> None:

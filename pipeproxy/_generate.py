@@ -16,7 +16,7 @@ annotation as its text, without the quotes that Python 3.10 to 3.13 put round a 
 from __future__ import annotations
 
 import linecache
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from keyword import iskeyword
 from types import TracebackType
 from typing import Any, NoReturn
@@ -34,7 +34,11 @@ _ANYTHING: list[_Parameter] = [("args", _REST, None), ("kwargs", _KEYWORDS, None
 
 
 def functions(
-    filename: str, module: str, qualname: str, methods: tuple[Any, ...]
+    filename: str,
+    module: str,
+    qualname: str,
+    methods: tuple[Any, ...],
+    oneway: Collection[str] = (),
 ) -> Iterator[tuple[str, Any]]:
     """Compile the methods of one spec, all at once, and yield each with its name.
 
@@ -43,6 +47,7 @@ def functions(
         module: where the class stands, whose methods these are.
         qualname: the name of that class.
         methods: as in a spec (see `_members`).
+        oneway: likewise: those whose calls are begun and not waited for.
 
     Raises:
         ProtocolError: something among the methods cannot come from a spec.
@@ -59,7 +64,7 @@ def functions(
             if stand_in:
                 scope[stand_in] = _Default(default)
             listed.append((parameter, kind, stand_in))
-        parts.append(_source(number, name, listed, prefix))
+        parts.append(_source(number, name, listed, prefix, waits=name not in oneway))
     source = "\n\n".join(parts) + "\n"
     try:
         exec(compile(source, filename, "exec", dont_inherit=True), scope)
@@ -103,7 +108,9 @@ class _Annotation(str):
         return str(self)
 
 
-def _source(number: int, name: str, parameters: list[_Parameter], prefix: str) -> str:
+def _source(
+    number: int, name: str, parameters: list[_Parameter], prefix: str, *, waits: bool
+) -> str:
     """Return the source of one method.
 
     What is required and can go by position does; of what has a default only what was given is
@@ -140,7 +147,11 @@ def _source(number: int, name: str, parameters: list[_Parameter], prefix: str) -
         condition = f"{unless if (n, default) in either else ''}{n} is not {default}"
         lines.append(f"    if {condition}: {kwargs}[{n!r}] = {n}")
     sent = f"{kwargs} or None" if catch or named or must else "None"
-    lines.append(f"    return {me}._pipeproxy_link.call({number}, {args}, {sent})")
+    link = f"{me}._pipeproxy_link"
+    if waits:
+        lines.append(f"    return {link}.call({number}, {args}, {sent})")
+    else:
+        lines.append(f"    {link}.start({number}, {args}, {sent}, None)")
     return "\n".join(lines)
 
 

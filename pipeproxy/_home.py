@@ -10,15 +10,17 @@ from __future__ import annotations
 import os
 import threading
 import weakref
+from _thread import start_new_thread
 from collections.abc import Callable, Iterator
+from contextvars import copy_context
 from functools import partial
 from itertools import count
 from time import monotonic
 from typing import Any, Protocol
 
 from . import _deadline
-from ._activities import here
-from ._calls import Owner
+from ._activities import Served, here
+from ._calls import Owner, Promise, fulfil
 from ._deadlocks import Wait, waits
 from ._door import Route
 from ._faces import face_of, travels_alive
@@ -180,6 +182,7 @@ class Home:
         plain = shared.members.plain
         link = Link(self._route, shared.number, plain)
         link.call = partial(self._call, shared)
+        link.start = partial(self._start, shared)
         link.enter = partial(self._enter, shared)
         link.leave = link.withdraw = partial(self._leave, shared.section)
         link.keep = partial(self._keep, shared.number)
@@ -208,6 +211,28 @@ class Home:
                 return value
             return self.lend(value)
         return self._proxy(result)
+
+    def _start(
+        self,
+        shared: Shared,
+        member: int,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any] | None,
+        promise: Promise | None,
+    ) -> None:
+        """As `_call`, for a promise: here and now, or in a thread of its own where it may wait."""
+        self.check_open()
+        call = partial(self._call, shared, member, args, kwargs)
+        where = name_of(shared.members.plain, member, args)
+        waits = member in shared.elsewhere
+        if shared.face.resides and self._residence is not None:
+            waits = waits or not self._residence.is_here()
+        if promise is None or not waits:
+            fulfil(promise, call, where)
+            return
+        served = here.served or Served(here.own, (here.own.process,), None)
+        run = partial(copy_context().run, fulfil, promise, call, where)
+        start_new_thread(_serve_apart, (served, run))
 
     def _run_call(
         self, shared: Shared, member: int, args: tuple[Any, ...], kwargs: dict[str, Any] | None
@@ -420,6 +445,12 @@ class _Stay:
     """What lives for as long as a call that had to wait: the section is given up with it."""
 
     __slots__ = ("__weakref__",)
+
+
+def _serve_apart(served: Served, run: Callable[[], object]) -> None:
+    """In a thread of its own, run something in the name of another one."""
+    here.serves = served
+    run()
 
 
 def _nothing() -> None:

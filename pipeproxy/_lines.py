@@ -37,7 +37,7 @@ _DYING: Final = 0.2
 
 
 #: ``beside(reader, since, deadline)``: see `pipeproxy._service.Service.beside`.
-Beside = Callable[[int, float, "float | None"], object]
+Beside = Callable[["int | None", float, "float | None"], object]
 
 
 class Line(Channel):
@@ -47,15 +47,17 @@ class Line(Channel):
         busy: an exchange is under way, or was left in the middle.
         ident: the id of the latest call.
         said: some of it may have been written.
+        flight: what is in flight on it, see `pipeproxy._flight`; None if nothing is.
         wait: ``wait(seconds)``: what is ready, nothing after so many seconds.
     """
 
-    __slots__ = ("busy", "ident", "said", "wait")
+    __slots__ = ("busy", "flight", "ident", "said", "wait")
 
     def __init__(self, pipe: Pipe, life: Descriptor | None, spin: float) -> None:
         super().__init__(pipe, FROM_OWNER)
         self.busy = self.said = False
         self.ident = 0
+        self.flight: Any = None
         poller = select.poll()
         poller.register(pipe.reader, select.POLLIN)
         poller.register(pipe.writer, 0)  # tells when nobody reads from it any more
@@ -120,7 +122,13 @@ class Lines:
         mine = self._mine
         line = mine.lines.get(mine.depth)
         if line is None or line.busy:
-            line = mine.lines[mine.depth] = self._open(deadline, beside)
+            line = self.renew(deadline, beside)
+        return line
+
+    def renew(self, deadline: float | None, beside: Beside | None = None) -> Line:
+        """As `mine`, but of a line that this thread has nothing is asked any more."""
+        mine = self._mine
+        line = mine.lines[mine.depth] = self._open(deadline, beside)
         return line
 
     @contextmanager
@@ -152,8 +160,13 @@ class Lines:
         line = self._mine.lines.get(self._mine.depth)
         if line is not None and not line.busy and not line.unsent:
             line.ident = next(idents)
-            line.send(header(kind, len(payload), line.ident, number) + payload)
-            return
+            frame = header(kind, len(payload), line.ident, number) + payload
+            if line.flight is None:
+                line.send(frame)
+                return
+            if not line.flight.is_in_hand():
+                line.flight.put(frame, None)
+                return
         if self._farewell or _life.is_dead(self._life):
             raise self.closed()
         try:
@@ -205,9 +218,11 @@ class Lines:
 
     def _wait(self, deadline: float | None, *wants: tuple[int, bool]) -> set[int]:
         """Sleep until one of `wants` is ready or the owner is dead."""
-        if self._life is not None:
-            wants += ((self._life.fileno(), False),)
-        return wait_for(*wants, timeout=_deadline.left(deadline))
+        return wait_for(*wants, *self.lives(), timeout=_deadline.left(deadline))
+
+    def lives(self) -> set[tuple[int, bool]]:
+        """Return what tells, as `wait_for` takes it, that the owner is dead."""
+        return set() if self._life is None else {(self._life.fileno(), False)}
 
     # -- opening ----------------------------------------------------------------------------------
 

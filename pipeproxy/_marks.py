@@ -176,6 +176,18 @@ def blocking(member: M, /) -> M:
     return _mark(member, "blocking")
 
 
+def oneway(member: M, /) -> M:
+    """Let callers of this method not wait for it: a plain call of it is as one by `notify`.
+
+    It returns None at once. What the method returns is dropped, and what it raises is reported in
+    the owner, by `sys.unraisablehook`. With `submit` it can be waited for all the same.
+
+    Raises:
+        SpecError: the member is nothing that a marker can stand over.
+    """
+    return _mark(member, "oneway")
+
+
 def options_of(cls: type[Any]) -> Options | None:
     """Return what `proxied` was told of this very class, None if it was told nothing."""
     return _options.get(cls)

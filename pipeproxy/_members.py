@@ -4,7 +4,7 @@ A spec travels as a plain tuple, so that a client needs none of the libraries th
 `Members` is that tuple made ready for use: both sides build one and ask it the same questions,
 the client to answer without a round trip, the owner because it trusts nothing that arrives.
 
-    plain      = (module, qualname, doc, mro, methods, attributes, hidden, closed, readonly)
+    plain      = (module, qualname, doc, mro, methods, attributes, hidden, closed, readonly, oneway)
     mro        = ((module, qualname), ...)            most derived first, without object
     methods    = ((name, parameters, returns, doc), ...)   special methods among them
     parameters = None where no signature is known, else ((name, kind, default, annotation), ...)
@@ -13,6 +13,7 @@ the client to answer without a round trip, the owner because it trusts nothing t
     hidden     = (name, ...)
     closed     = True where only the names in methods and attributes exist (the option expose)
     readonly   = (name, ...)                          attributes that clients may not change
+    oneway     = (name, ...)                          methods whose callers do not wait for them
 """
 
 from __future__ import annotations
@@ -21,8 +22,9 @@ from typing import Any
 
 from .errors import NotExposed
 
-#: What every object has, before the methods of its own: a member is called by its number.
-GET, SET, DELETE, FIRST_METHOD = range(4)
+#: What every object has, before the methods of its own: a member is called by its number. The
+#: fourth is that a function of the caller's is called with the object itself.
+GET, SET, DELETE, RUN, FIRST_METHOD = range(5)
 
 Plain = tuple[Any, ...]
 
@@ -59,7 +61,7 @@ class Members:
     __slots__ = ("_attributes", "_closed", "_hidden", "_readonly", "names", "numbers", "plain")
 
     def __init__(self, plain: Plain) -> None:
-        methods, attributes, hidden, closed, readonly = plain[4:9]
+        methods, attributes, hidden, closed, readonly, _ = plain[4:10]
         self.plain = plain
         self.names: tuple[str, ...] = ("",) * FIRST_METHOD + tuple(m[0] for m in methods)
         self.numbers = {name: n for n, name in enumerate(self.names) if name}
@@ -127,6 +129,8 @@ def name_of(plain: Plain, member: int, args: tuple[Any, ...] = ()) -> str:
     """
     if FIRST_METHOD <= member < FIRST_METHOD + len(plain[4]):
         return f"{plain[1]}.{plain[4][member - FIRST_METHOD][0]}"
+    if member == RUN:
+        return f"a function that is run on {plain[1]}"
     if member < FIRST_METHOD and args and isinstance(args[0], str):
         return f"{plain[1]}.{args[0]}"
     return f"{plain[1]}'s attributes" if member < FIRST_METHOD else f"{plain[1]}'s member {member}"
@@ -135,6 +139,6 @@ def name_of(plain: Plain, member: int, args: tuple[Any, ...] = ()) -> str:
 def parameters_of(plain: Plain, member: int) -> list[str]:
     """Return the names of a member's positional parameters."""
     if member < FIRST_METHOD:
-        return ["name", "value"]
+        return ["func"] if member == RUN else ["name", "value"]
     parameters = plain[4][member - FIRST_METHOD][1]
     return [name for name, kind, _, _ in parameters or () if kind < 2]

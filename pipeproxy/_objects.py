@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 from . import _life
 from ._activities import Activity
 from ._descriptors import Descriptor
-from ._members import DELETE, FIRST_METHOD, GET, SET, Members
+from ._members import DELETE, FIRST_METHOD, GET, RUN, SET, Members
 from ._sections import Section
 from .errors import NotExposed, Released
 
@@ -152,6 +152,9 @@ class Shared:
                 return getattr(self.actor, name)(*args, **kwargs)
             return getattr(self.actor, name)(*args)
         self.counts[member] += 1
+        if member == RUN:
+            function, *rest = args
+            return function(self.target, *rest, **(kwargs or {}))
         return self._use_attribute(member, *args)
 
     def _use_attribute(self, member: int, name: str, value: Any = None) -> Any:

@@ -37,6 +37,11 @@ class Link(Protocol):
     def call(self, member: int, args: tuple[Any, ...], kwargs: dict[str, Any] | None) -> Any:
         """Do what `member` of the object does, and return or raise what it did."""
 
+    def start(
+        self, member: int, args: tuple[Any, ...], kwargs: dict[str, Any] | None, promise: Any
+    ) -> None:
+        """Let it be done, without waiting for it; a `promise`, if it is not None, learns of it."""
+
     def reduce(self, plain: Plain) -> tuple[Any, ...]:
         """Return what ``__reduce_ex__`` of a proxy with this link and this spec returns."""
 
@@ -223,7 +228,7 @@ def _make_class(plain: Plain) -> type[Proxy]:
     for attribute, text in attributes:
         namespace[member_name(attribute)] = property(doc=text)
     filename = f"<pipeproxy {name} {next(_numbers)}>"
-    namespace.update(functions(filename, module, qualname, methods))
+    namespace.update(functions(filename, module, qualname, methods, plain[9]))
     if not _CONCATENATED.isdisjoint(plain[3]) and {"__add__", "copy"} <= namespace.keys():
         namespace.setdefault("__radd__", _concatenated)
     cls = type(name, (Proxy,), namespace)

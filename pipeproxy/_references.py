@@ -17,7 +17,7 @@ from typing import Any, Protocol
 
 from . import _deadline
 from ._activities import Served, activity_of, here
-from ._calls import Call, Owner, guests
+from ._calls import Call, Owner, Start, guests
 from ._deadlocks import Edge, waits
 from ._descriptors import Descriptor
 from ._door import Route
@@ -59,6 +59,7 @@ class Link:
     Attributes:
         call: ``call(member, args, kwargs)``; at home it acts on the object, elsewhere it asks the
             owner. A fork replaces it in the child.
+        start: ``start(member, args, kwargs, promise)``; as `call`, and waits for nothing. Likewise.
         enter, leave, withdraw: enter the object's section, leave it, or do not want to any more;
             they take the number of the entering, and the first a reference to the block that is
             entered: if that is no more, the section is left. Likewise.
@@ -74,10 +75,12 @@ class Link:
         "number",
         "plain",
         "route",
+        "start",
         "withdraw",
     )
 
     call: Call
+    start: Start
     enter: Callable[[int, Block], None]
     leave: Callable[[int], None]
     withdraw: Callable[[int], None]
@@ -91,6 +94,7 @@ class Link:
     def lead_to(self, owner: Owner) -> Link:
         """Reach the object through its owner, which is another process."""
         self.call = partial(owner.call, self.number, self.plain)
+        self.start = partial(owner.start, self.number, self.plain)
         self.enter = partial(owner.inside.enter, self.number)
         self.leave = partial(owner.inside.leave, self.number)
         self.withdraw = partial(owner.inside.withdraw, self.number)

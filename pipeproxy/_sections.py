@@ -11,15 +11,15 @@ back, and a step that was left half done is done again by whoever comes next.
 
 from __future__ import annotations
 
-import sys
 import threading
 from collections import deque
 from collections.abc import Callable
 from functools import partial
-from types import SimpleNamespace
-from typing import Any, Final, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 from ._activities import Activity, here
+from ._reports import report
+from ._rights import attempt
 from .errors import DeadlockError
 
 T = TypeVar("T")
@@ -28,27 +28,6 @@ T = TypeVar("T")
 Block = Callable[[], object]
 #: A client, or None for the owner's own process, with the number of an entering.
 Entering = tuple[Any, int]
-
-#: What `attempt` returns when somebody else has the right.
-TAKEN: Final = object()
-
-
-def attempt(right: Any, act: Callable[[], T]) -> T:
-    """Call ``act()`` with a right that this thread does not have; return TAKEN if another has it.
-
-    Whatever raises, and whenever, the right is given back: the outer `acquire` is undone as soon as
-    `with` has bound its own, which is given back in C.
-    """
-    try:
-        if not right.acquire(False):
-            return cast(T, TAKEN)
-        with right:
-            right.release()
-            return act()
-    except BaseException:
-        if right._is_owned():
-            right.release()
-        raise
 
 
 class Entry:
@@ -236,7 +215,7 @@ class Section:
             if self._repair is not None:
                 self._repair()
         except BaseException as error:  # as a method's, it does not end the loop
-            _report(error, self._repair)
+            report(error, self._repair)
 
 
 def stuck() -> DeadlockError:
@@ -244,17 +223,4 @@ def stuck() -> DeadlockError:
     return DeadlockError(
         "this call needs an object that is busy with a call which itself waits, in the owner, for "
         "what this one is in"
-    )
-
-
-def _report(error: BaseException, source: object) -> None:
-    """Tell of an error that nobody can be given, as Python does of one in a finalizer."""
-    sys.unraisablehook(
-        SimpleNamespace(
-            exc_type=type(error),
-            exc_value=error,
-            exc_traceback=error.__traceback__,
-            err_msg="Exception ignored in",
-            object=source,
-        )
     )

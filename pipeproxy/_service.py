@@ -121,10 +121,13 @@ class Service:
                 outer.serving = outer.parked = False
                 attendance.balance(outer)
 
-    def beside(self, reader: int, since: float, deadline: float | None) -> None:
+    def beside(self, reader: int | None, since: float, deadline: float | None) -> None:
         """Wait for a moment, or until a descriptor is readable; serve others meanwhile.
 
         It is for a call that is served, and waits itself for a call to another owner.
+
+        Args:
+            reader: None if what it waits for wakes this thread as everything that is served does.
 
         Raises:
             CallTimeout: the deadline passed.
@@ -133,8 +136,9 @@ class Service:
         if left == 0:
             raise _deadline.passed()
         seconds = _LOOK_EVERY if left is None else min(left, _LOOK_EVERY)
-        poller = self.callers.poller.fileno()
-        if reader not in wait_for((reader, False), (poller, False), timeout=seconds):
+        wants = {number for number in (reader, self.callers.poller.fileno()) if number is not None}
+        ready = wait_for(*((number, False) for number in wants), timeout=seconds)
+        if reader not in ready:
             Context().run(self.nested_turn, 0, since)
 
     def _turn_as(self, guest: bool, timeout: float) -> int:

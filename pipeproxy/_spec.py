@@ -77,6 +77,7 @@ class Spec:
     hidden: tuple[str, ...]
     closed: bool
     readonly: tuple[str, ...]
+    oneway: tuple[str, ...]
     conduct: Conduct = Conduct()
 
     @property
@@ -115,6 +116,7 @@ def _describe(survey: Survey) -> Spec:
         tuple(sorted(hidden)),
         closed,
         tuple(sorted(readonly)),
+        tuple(name for name in shown if "oneway" in survey.marks(name)),
         _conduct(survey),
     )
 

@@ -75,6 +75,12 @@ class Survey:
                 f'@proxied(dispatch="threads") for the class if reading it has to wait'
             )
 
+        if not is_method and "oneway" in marks_of(member):
+            raise SpecError(
+                f"@oneway stands over methods, and {self.cls.__qualname__}.{name} is none, so "
+                f"whoever reads it waits for its value: leave the marker out"
+            )
+
     def marks(self, name: str) -> frozenset[str]:
         """The marks of the nearest definition that has any."""
         return next(filter(None, map(marks_of, self.definitions.get(name, ()))), frozenset())

@@ -14,7 +14,7 @@ from threading import get_ident
 from time import monotonic
 from typing import Any, Final, TypeVar, cast
 
-from ._sections import TAKEN, attempt
+from ._rights import TAKEN, attempt
 from ._service import Service
 from ._sigint import Deferred
 from .transports.pipe import wait_for

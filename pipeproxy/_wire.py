@@ -9,9 +9,10 @@ A frame is a header of 24 bytes, little-endian, and its payload:
     kind     u16   what the frame is, below
 
 A client sends calls, enterings and leavings of sections; and claims and releases of objects, which
-get no reply. The owner sends one hello, then replies, and a farewell when its listener is closed.
-While a client waits for a reply, the owner may call it: an *upcall* goes down the same channel and
-is answered on it. Which kinds a
+get no reply, as does no call whose ident is 0. Frames that are to arrive all together are the
+payload of one, a *batch*. The owner sends one hello, then replies, and a farewell when its listener
+is closed. While a client waits for a reply, the owner may call it: an *upcall* goes down the same
+channel and is answered on it. Which kinds a
 side accepts is a table; anything else is a `ProtocolError`, and after one a decoder is of no
 further use. A size is checked before a byte of the payload is kept,
 and memory is taken only for bytes that have arrived.
@@ -31,13 +32,15 @@ from .errors import CodecError, ProtocolError
 #: for whom, which is told lest circles of them wait for ever.
 CALL, RELEASE, ENTER, LEAVE, CLAIM = 1, 2, 3, 4, 5
 CALL_WITHIN, UP_RESULT, UP_FAILURE, WAITS = 6, 7, 8, 9
+#: Several frames as the payload of one; and that the caller gives up the call of this ident.
+BATCH, CANCEL = 10, 11
 #: What an owner sends: the proof that it accepted, a result, an exception, and that it closed; an
 #: upcall, and which of the client's objects it holds no more, both with the home's identity first;
 #: and whom the client waits for.
 HELLO, RESULT, FAILURE, FAREWELL, UPCALL, GIVEN_BACK, WAITING = 16, 17, 18, 19, 20, 21, 22
 
 FROM_CLIENT: Final = frozenset(
-    {CALL, RELEASE, ENTER, LEAVE, CLAIM, CALL_WITHIN, UP_RESULT, UP_FAILURE, WAITS}
+    {CALL, RELEASE, ENTER, LEAVE, CLAIM, CALL_WITHIN, UP_RESULT, UP_FAILURE, WAITS, BATCH, CANCEL}
 )
 FROM_OWNER: Final = frozenset({HELLO, RESULT, FAILURE, FAREWELL, UPCALL, GIVEN_BACK, WAITING})
 
@@ -163,7 +166,7 @@ class Decoder:
         #: Bytes that the frame under way still needs (or its header, while that is not whole).
         self.missing = 0
 
-    def feed(self, data: bytes) -> list[Frame]:
+    def feed(self, data: bytes | memoryview) -> list[Frame]:
         """Take what arrived and return the frames that are whole now, in order.
 
         Raises:
@@ -188,10 +191,39 @@ class Decoder:
                 wanted = HEADER_SIZE + size
                 break
             body = memoryview(data) if size > _VIEW_FROM else data
-            frames.append((kind, ident, number, member, body[start + HEADER_SIZE : stop]))
+            payload = body[start + HEADER_SIZE : stop]
+            if kind == BATCH:
+                frames += _frames_in(payload, self._legal)
+            else:
+                frames.append((kind, ident, number, member, payload))
             start = stop
         self.missing = 0
         if start < end:
             self._parts = [data[start:]]
             self.missing = wanted - (end - start)
         return frames
+
+
+def pack_batch(frames: Sequence[bytes]) -> bytes:
+    """Return frames, each with its header, as one; a single one as it is.
+
+    Raises:
+        CodecError: they are larger than `LIMIT`, all together.
+    """
+    if len(frames) == 1:
+        return frames[0]
+    body = b"".join(frames)
+    return header(BATCH, len(body)) + body
+
+
+def _frames_in(batch: bytes | memoryview, legal: frozenset[int]) -> list[Frame]:
+    """Return the frames that are the payload of one.
+
+    Raises:
+        ProtocolError: it is no whole number of frames, or a batch is among them.
+    """
+    inner = Decoder(legal - {BATCH})
+    frames = inner.feed(batch)
+    if inner.missing:
+        raise ProtocolError(f"a batch of {len(batch)} bytes is cut off")
+    return frames

@@ -59,7 +59,7 @@ class Worker:
         closed: the listener is closed.
     """
 
-    beside = None  # others are served by another thread
+    beside = alert = None  # others are served by another thread
 
     def __init__(
         self,

@@ -1,0 +1,146 @@
+"""The courier: one thread of this process that carries what is in flight, for all of its threads.
+
+It is started when it is first needed, sleeps when nothing comes, and is never interrupted: signal
+handlers run in the main thread. Waiting for it takes a hop from thread to thread, so plain calls do
+without it as long as nothing is in flight on their line.
+"""
+
+from __future__ import annotations
+
+import threading
+from _thread import start_new_thread
+from time import monotonic
+from typing import Any, Final
+
+from . import _deadline, _descriptors, _life
+from ._descriptors import Descriptor
+from ._flight import LONGEST_BATCH, Flight
+from ._reports import report
+from .errors import PipeProxyError
+from .transports.pipe import wait_for
+
+#: Seconds that the end of a program waits for what is still to be written.
+_AT_EXIT: Final = 5.0
+_PAUSE: Final = 0.001
+
+
+class Courier:
+    """Carries flights until nothing of them is in flight any more."""
+
+    def __init__(self) -> None:
+        self._reset()
+        _life.at_fork(self)
+
+    def _reset(self) -> None:
+        self._flights: dict[Flight, None] = {}
+        #: A pipe by which its sleep is ended; and whether it was, since it last began to look.
+        self._bell: list[Descriptor] = []
+        self._is_rung = False
+        self._works = threading.Lock()
+        self._thread = 0
+        self._at_exit: Any = None
+
+    def forked(self) -> None:
+        """In a forked child: what is in flight is the parent's, and so is the thread."""
+        flights, bell = list(self._flights), self._bell
+        self._reset()
+        for end in bell:
+            end.close()
+        for flight in flights:
+            flight.forked()
+
+    def is_here(self) -> bool:
+        """Whether this is its thread."""
+        return self._thread == threading.get_ident()
+
+    def take(self, flight: Flight) -> None:
+        """Look after a flight from now on; any thread may ask for it, and more than once."""
+        self._flights[flight] = None
+        if not self._is_rung:
+            self._ring()
+
+    def _ring(self) -> None:
+        if not self._bell:
+            self._make_bell()
+        self._is_rung = True
+        try:
+            self._bell[1].write(b"!")
+        except BaseException:
+            self._is_rung = False
+            raise
+        if not self._works.locked():
+            # In a thread already: a signal handler, which runs in the main one, might raise in the
+            # middle of `Thread.start`.
+            start_new_thread(self._begin, ())
+
+    def _make_bell(self) -> None:
+        from multiprocessing.util import Finalize  # here, as only who lets calls fly pays for it
+
+        with _descriptors.lock:
+            if not self._bell:
+                bell: list[Descriptor] = []
+                _descriptors.adopt(bell, _descriptors.pipes(1), ("rb", "wb"))
+                _descriptors.blocking_off(bell)
+                # Before multiprocessing waits, at the end of a process, for its children.
+                self._at_exit = Finalize(None, self.drain, exitpriority=100)
+                self._bell = bell
+
+    def drain(self) -> None:
+        """Wait, at the end of the program, until all that was to be sent is on its way."""
+        until = monotonic() + _AT_EXIT
+        for flight in list(self._flights):
+            while flight.is_unsent() and not flight.over and monotonic() < until:
+                flight.push()
+                wait_for(timeout=_PAUSE)
+
+    # -- its thread -------------------------------------------------------------------------------
+
+    def _begin(self) -> None:
+        threading.Thread(target=self._work, name="pipeproxy courier", daemon=True).start()
+
+    def _work(self) -> None:
+        if not self._works.acquire(False):
+            return  # somebody else rang as it began
+        self._thread = threading.get_ident()
+        while True:
+            self._sleep()
+            self._bell[0].read(1 << 10)
+            self._is_rung = False  # whatever is new from here on rings again
+            for flight in list(self._flights):
+                self._carry(flight)
+
+    def _sleep(self) -> None:
+        wants = {(self._bell[0].fileno(), False)}
+        moments = []
+        for flight in list(self._flights):
+            wants |= flight.wants()
+            gathered, deadline = flight.gathered, flight.earliest()
+            if gathered is not None:
+                moments.append(gathered + LONGEST_BATCH)
+            if deadline is not None:
+                moments.append(deadline)
+        wait_for(*wants, timeout=_deadline.left(min(moments, default=None)))
+
+    def _carry(self, flight: Flight) -> None:
+        """Move what can be moved of one flight, both ways."""
+        now = monotonic()
+        gathered = flight.gathered
+        if gathered is None or now > gathered + LONGEST_BATCH:
+            flight.gathered = None
+            flight.write()
+        try:
+            for act in flight.receive():
+                act()
+        except PipeProxyError as error:
+            for pending in flight.end():
+                pending.fail(type(error)(*error.args))
+        except BaseException as error:  # of a user's: it does not end this thread
+            report(error, flight)
+        for pending in flight.overdue(now):
+            pending.fail(_deadline.passed())
+        del self._flights[flight]
+        if flight.is_under_way() and not flight.over:  # looked at last, as it may be new
+            self._flights[flight] = None
+
+
+courier = Courier()
