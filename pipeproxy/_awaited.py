@@ -10,12 +10,12 @@ import threading
 from collections import deque
 from typing import Any, Generic, TypeVar
 
-from ._flight import Flight, Pending
+from ._promises import Promise
 
 T = TypeVar("T")
 
 
-class Awaited(Generic[T]):
+class Awaited(Promise, Generic[T]):
     """The outcome of a call that a task waits for.
 
     Args:
@@ -25,7 +25,7 @@ class Awaited(Generic[T]):
     waits = False
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self.call: tuple[Flight, Pending] | None = None
+        self.sent = False
         self._loop = loop
         self._future: asyncio.Future[T] = loop.create_future()
         self._due = _mine.due_in(loop)
@@ -35,11 +35,10 @@ class Awaited(Generic[T]):
         try:
             return await self._future
         except asyncio.CancelledError:
-            if self.call is not None:
-                self.call[0].give_up(self.call[1])
+            self.give_up()
             raise
 
-    def begin(self) -> bool:
+    def is_wanted(self) -> bool:
         """Return whether the task still waits."""
         return not self._future.cancelled()
 
@@ -47,7 +46,7 @@ class Awaited(Generic[T]):
         """Let it be what the task gets."""
         self._tell(value, None)
 
-    def fail(self, error: BaseException) -> None:
+    def refuse(self, error: BaseException) -> None:
         """Let it be raised in the task."""
         if isinstance(error, StopIteration):  # which no future may raise
             cause, error = error, RuntimeError("the method raised StopIteration")

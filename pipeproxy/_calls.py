@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Final, Protocol, cast
+from typing import Any, Final, cast
 
 from . import _deadline, _life
 from ._activities import Served, Up, here
@@ -12,12 +12,11 @@ from ._context import context_of
 from ._descriptors import Descriptor
 from ._door import Route
 from ._exchange import Exchange, Surroundings
-from ._flight import Flight, Pending
 from ._held import Holdings, idents
 from ._inside import Inside
 from ._lines import Lines
 from ._members import Plain, name_of, parameters_of
-from ._reports import report
+from ._promises import Promise, fulfil
 from ._wire import CALL, CALL_WITHIN, RESULT, UP, UP_RESULT, header
 from .codecs import pickle as codec
 from .errors import CodecError, ListenerClosed, OwnerDied
@@ -26,100 +25,6 @@ Call = Callable[[int, tuple[Any, ...], "dict[str, Any] | None"], Any]
 Start = Callable[[int, tuple[Any, ...], "dict[str, Any] | None", Any], None]
 
 _RESULTS: Final = frozenset({RESULT, UP_RESULT})
-
-
-class Promise(Protocol):
-    """Whoever wants to know what comes of a call, and does not wait for it now.
-
-    Attributes:
-        waits: its thread may wait until there is room for the call.
-        call: what carries the call, and the call itself, once it is to be sent.
-    """
-
-    waits: bool
-    call: tuple[Flight, Pending] | None
-
-    def begin(self) -> bool:
-        """Learn that the call is about to be sent; return False if it is wanted no more."""
-
-    def keep(self, value: Any) -> None:
-        """Take what the call returned."""
-
-    def fail(self, error: BaseException) -> None:
-        """Take what it raised, or why nothing came of it."""
-
-    def forked(self) -> None:
-        """In a forked child: what comes of it is the parent's to know."""
-
-
-class _Reply(Pending):
-    """A call in flight, and the promise that its reply is for."""
-
-    __slots__ = ("_lent", "_owner", "_promise", "_where")
-
-    def __init__(  # noqa: PLR0913, PLR0917 - all that is known of the call
-        self,
-        ident: int,
-        deadline: float | None,
-        owner: Owner,
-        where: tuple[Plain, int, tuple[Any, ...]],
-        lent: Any,
-        promise: Promise,
-    ) -> None:
-        super().__init__(ident, deadline)
-        self._owner = owner
-        self._where = where
-        self._lent = lent
-        self._promise: Promise | None = promise
-
-    def begin(self) -> bool:
-        promise = self._promise
-        if promise is None or not (self.sent or promise.begin()):
-            return False
-        return super().begin()
-
-    def settle(self, kind: int, payload: bytes | memoryview) -> None:
-        promise, self._promise = self._promise, None
-        if promise is None:
-            return
-        try:
-            value = self._owner.read(kind, payload, *self._where)
-        except BaseException as error:  # it cannot be rebuilt here
-            self._owner.abandon(self.ident, error, None, came=True)
-            promise.fail(error)
-            return
-        if kind in _RESULTS:
-            promise.keep(value)
-        else:
-            promise.fail(value)
-
-    def fail(self, error: BaseException) -> None:
-        promise, self._promise = self._promise, None
-        if promise is not None:
-            self._owner.abandon(self.ident, error, None if self.sent else self._lent, came=False)
-            promise.fail(error)
-
-    def forked(self) -> None:
-        promise, self._promise = self._promise, None
-        if promise is not None:
-            promise.forked()
-
-
-def fulfil(promise: Promise | None, call: Callable[[], Any], where: object) -> None:
-    """Call ``call()`` here and now, for a promise; if there is none, report what it raises."""
-    if promise is not None and not promise.begin():
-        return
-    try:
-        value = call()
-    except Exception as error:
-        if promise is None:
-            report(error, where)
-        else:
-            promise.fail(error)
-    else:
-        if promise is not None:
-            promise.keep(value)
-
 
 #: The ways to processes that have no door: they are clients of a listener of this one.
 guests: dict[bytes, Any] = {}
@@ -238,19 +143,18 @@ class Owner:
             return
         deadline = _deadline.current()
         kind, payload, lent = self._request(plain, member, args, kwargs, deadline)
-        reply = None
+        ident = 0
         try:
             flight = self._exchange.flight(deadline)
             if promise is None or promise.waits:
                 self._exchange.make_room(flight, deadline)
             if promise is not None:
-                where = plain, member, args
-                reply = _Reply(next(idents), deadline, self, where, lent, promise)
-                promise.call = flight, reply
-            head = header(kind, len(payload), reply.ident if reply else 0, number, member)
-            flight.put(head + payload, reply, gather=promise is None or promise.waits)
+                ident = next(idents)
+                promise.arm(ident, deadline, flight, self, (plain, member, args), lent)
+            frame = header(kind, len(payload), ident, number, member) + payload
+            flight.put(frame, promise, gather=promise is None or promise.waits)
         except BaseException:
-            if lent is not None and (reply is None or not reply.sent):
+            if lent is not None and not (promise is not None and promise.sent):
                 lent.take_back()
             raise
 

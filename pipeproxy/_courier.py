@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import threading
 from _thread import start_new_thread
+from math import inf
 from time import monotonic
 from typing import Any, Final
 
 from . import _deadline, _descriptors, _life
 from ._descriptors import Descriptor
-from ._flight import LONGEST_BATCH, Flight
+from ._flight import Flight
 from ._reports import report
 from .errors import PipeProxyError
 from .transports.pipe import wait_for
@@ -36,6 +37,8 @@ class Courier:
         #: A pipe by which its sleep is ended; and whether it was, since it last began to look.
         self._bell: list[Descriptor] = []
         self._is_rung = False
+        #: When it will look by itself.
+        self._wakes = inf
         self._works = threading.Lock()
         self._thread = 0
         self._at_exit: Any = None
@@ -53,10 +56,16 @@ class Courier:
         """Whether this is its thread."""
         return self._thread == threading.get_ident()
 
-    def take(self, flight: Flight) -> None:
-        """Look after a flight from now on; any thread may ask for it, and more than once."""
-        self._flights[flight] = None
-        if not self._is_rung:
+    def take(self, flight: Flight, moment: float) -> None:
+        """Look after a flight; any thread may ask for it, and more than once.
+
+        Args:
+            moment: when to look at the latest, though nothing comes; infinite if never.
+        """
+        if flight not in self._flights:
+            self._flights[flight] = None
+            moment = 0.0
+        if moment < self._wakes and not self._is_rung:
             self._ring()
 
     def _ring(self) -> None:
@@ -90,7 +99,7 @@ class Courier:
         until = monotonic() + _AT_EXIT
         for flight in list(self._flights):
             while flight.is_unsent() and not flight.over and monotonic() < until:
-                flight.push()
+                flight.hurry()
                 wait_for(timeout=_PAUSE)
 
     # -- its thread -------------------------------------------------------------------------------
@@ -104,33 +113,30 @@ class Courier:
         self._thread = threading.get_ident()
         while True:
             self._sleep()
-            self._bell[0].read(1 << 10)
-            self._is_rung = False  # whatever is new from here on rings again
+            self._wakes = 0.0
+            if self._is_rung:
+                self._bell[0].read(1 << 10)
+                self._is_rung = False
             for flight in list(self._flights):
                 self._carry(flight)
 
     def _sleep(self) -> None:
+        self._wakes = inf  # from here on whatever is new has to ring
         wants = {(self._bell[0].fileno(), False)}
-        moments = []
+        moment = inf
         for flight in list(self._flights):
             wants |= flight.wants()
-            gathered, deadline = flight.gathered, flight.earliest()
-            if gathered is not None:
-                moments.append(gathered + LONGEST_BATCH)
-            if deadline is not None:
-                moments.append(deadline)
-        wait_for(*wants, timeout=_deadline.left(min(moments, default=None)))
+            moment = min(moment, flight.moment())
+        self._wakes = moment
+        wait_for(*wants, timeout=None if moment == inf else _deadline.left(moment))
 
     def _carry(self, flight: Flight) -> None:
         """Move what can be moved of one flight, both ways."""
         now = monotonic()
-        gathered = flight.gathered
-        if gathered is None or now > gathered + LONGEST_BATCH:
-            flight.gathered = None
+        if flight.kept is None or now >= flight.kept:
             flight.write()
         try:
-            for act in flight.receive():
-                act()
+            flight.settle(flight.receive())
         except PipeProxyError as error:
             for pending in flight.end():
                 pending.fail(type(error)(*error.args))

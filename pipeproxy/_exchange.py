@@ -108,7 +108,7 @@ class Exchange:
         """
         since = monotonic()
         while flight.is_full() and not flight.over:
-            flight.push()
+            flight.hurry()
             flight.room.clear()
             if flight.is_full() and not flight.over:
                 self._pause(flight, since, deadline)
@@ -208,7 +208,7 @@ class Exchange:
         try:
             flight.asking.append(asking)
             flight.put(frame, asking)
-            flight.write()
+            flight.hurry()
             return self._wait_in_flight(flight, asking, deadline)
         except BaseException:
             flight.forget(asking)
@@ -279,12 +279,14 @@ class Asking(Pending):
         alert: called whenever something was said.
     """
 
-    __slots__ = ("alert", "said")
-
     def __init__(self, ident: int, alert: Callable[[], object] | None) -> None:
-        super().__init__(ident)
+        self.ident = ident
         self.said: SimpleQueue[Frame | BaseException] = SimpleQueue()
         self.alert = alert or _nothing
+
+    def begin(self) -> bool:
+        self.sent = True
+        return True
 
     def settle(self, kind: int, payload: bytes | memoryview) -> None:
         self.said.put((kind, self.ident, 0, 0, payload))

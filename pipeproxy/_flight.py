@@ -13,15 +13,15 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable
-from functools import partial
-from itertools import count
+from itertools import repeat, starmap
+from math import inf
 from time import monotonic
 from typing import Any, Final, NoReturn, Protocol
 
 from . import _life
 from ._held import Holdings
 from ._lines import Line, Lines
-from ._rights import TAKEN, attempt
+from ._rights import attempt
 from ._wire import CANCEL, FAREWELL, Frame, header, pack_batch
 
 #: Calls of one line that may be in flight: more wait until some of them are answered.
@@ -30,9 +30,13 @@ MOST_CALLS: Final = 1024
 _LARGE: Final = 1 << 16
 #: Frames that are gathered before the thread itself writes them: the courier may be slow to come.
 _WORTH_A_WRITE: Final = 32
+#: Seconds that the courier waits for who writes.
+_PATIENCE: Final = 0.002
 #: Bytes that one batch may have; a single frame may have more.
 _LARGEST_BATCH: Final = 1 << 20
-#: Seconds after which even what a `batch` has gathered is sent: somebody may wait for it.
+#: Seconds after which what was gathered is sent, if nothing was answered before; and what is kept
+#: back for a `batch`: somebody may wait for it.
+_GATHERING: Final = 0.0003
 LONGEST_BATCH: Final = 1.0
 
 
@@ -45,24 +49,20 @@ class Pending:
         sent: some of it may have been written.
     """
 
-    __slots__ = ("deadline", "ident", "sent")
-
-    def __init__(self, ident: int, deadline: float | None = None) -> None:
-        self.ident = ident
-        self.deadline = deadline
-        self.sent = False
+    ident: int
+    deadline: float | None = None
+    sent = False
 
     def begin(self) -> bool:
         """Return whether it is still to be sent; asked just before, and more than once, maybe."""
-        self.sent = True
-        return True
+        raise NotImplementedError
 
     def settle(self, kind: int, payload: bytes | memoryview) -> None:
         """Take its reply."""
         raise NotImplementedError
 
     def fail(self, error: BaseException) -> None:
-        """Learn that none will come."""
+        """Learn that none will come; a second time, or after the reply, it does nothing."""
         raise NotImplementedError
 
     def forked(self) -> None:
@@ -72,8 +72,8 @@ class Pending:
 class Carrier(Protocol):
     """What carries the frames of flights when their own threads do something else."""
 
-    def take(self, flight: Flight) -> None:
-        """Look after a flight from now on, until nothing of it is in flight any more."""
+    def take(self, flight: Flight, moment: float) -> None:
+        """Look after a flight until nothing of it is in flight any more, and at that moment."""
 
 
 class Flight:
@@ -94,7 +94,8 @@ class Flight:
         over: nothing is in flight any more, and the line is the thread's alone.
         room: set whenever something was answered.
         alert: called then as well, while the thread serves others as it waits for that.
-        gathered: when a `batch` began to keep back what is to be sent; None if none does.
+        kept: until when what is to be sent may be kept back, to be sent with more; None for no
+            longer.
     """
 
     def __init__(
@@ -112,19 +113,20 @@ class Flight:
         self.pending: dict[int, Pending] = {}
         self.asking: list[Any] = []
         self.over = False
-        self.gathered: float | None = None
+        self.kept: float | None = None
         self._held = held
         self._carrier = carrier
         #: Had by whoever touches the line.
         self._right: Any = threading.RLock()
-        #: What is to be written: numbers that grow, frames, and whose they are.
-        self._outbox: deque[tuple[int, bytes, Pending | None]] = deque()
-        self._numbers = count(1)
-        #: What is being written, how much each write took, and the number of its last frame.
-        self._chunk: tuple[bytes, list[int | None], int] = (b"", [], 0)
+        #: What is to be written, each with whoever wants the reply.
+        self._outbox: deque[tuple[bytes, Pending | None]] = deque()
+        #: What is being written, how much each write took, and what comes next; all in one, as they
+        #: change in one.
+        self._state: tuple[bytes, list[int | None], list[tuple[bytes, Pending | None]]]
+        self._state = b"", [], []
         #: What the owner is told with which call.
         self._told: dict[int, list[tuple[int, int, int]]] = {}
-        self._is_heavy = self._is_timed = False
+        self._is_heavy = self._is_timed = self.is_blocked = False
         self.room = threading.Event()
         self.alert: Callable[[], object] | None = None
 
@@ -137,25 +139,33 @@ class Flight:
             pending: who wants the reply, if there will be one.
             gather: it may be kept back for the end of a `batch`.
         """
-        # One C call: the numbers are in order, whichever threads come at once.
-        self._outbox.extend(zip(self._numbers, (frame,), (pending,), strict=False))
-        self._is_heavy |= len(frame) > _LARGE
-        self._is_timed |= pending is not None and pending.deadline is not None
-        if gather and _gathering.depth and len(self._outbox) < MOST_CALLS:
-            if self.gathered is None:
-                self.gathered = monotonic()
-                _gathering.flights.append(self)
-                self._carrier.take(self)
-            return
-        self.push()
+        outbox = self._outbox
+        outbox.append((frame, pending))
+        if len(frame) > _LARGE:
+            self._is_heavy = True
+        if pending is not None and pending.deadline is not None:
+            self._is_timed = True
+            self._carrier.take(self, pending.deadline)
+        if gather and _gathering.depth and len(outbox) < MOST_CALLS:
+            if self.kept is None:
+                _gathering.flights[self] = None
+                self._keep(LONGEST_BATCH)
+        elif not self.pending or len(outbox) >= _WORTH_A_WRITE:
+            self.hurry()
+        elif self.kept is None:
+            self._keep(_GATHERING)
 
-    def push(self) -> None:
-        """Write what is worth it now, and leave the rest to the courier."""
-        self.gathered = None
-        if not self.pending or len(self._outbox) >= _WORTH_A_WRITE:
-            self.write()
+    def hurry(self) -> None:
+        """Write all that was kept back, as far as the pipe takes it; the courier does the rest."""
+        self.write()
+        self._keep(0.0)
+
+    def _keep(self, seconds: float) -> None:
+        """Let the courier look after all that is under way, and write what is not yet written."""
+        moment = monotonic() + seconds if self.is_unsent() else None
         if self.is_under_way():
-            self._carrier.take(self)
+            self._carrier.take(self, moment or inf)
+        self.kept = moment  # last: it tells that the courier knows
 
     def write(self) -> None:
         """Write as much as the pipe takes now, if no other thread does."""
@@ -167,37 +177,37 @@ class Flight:
         """Write once; return whether the pipe may take more."""
         if self.over:
             return False
-        data, written, last = self._chunk
+        data, written, coming = self._state
         done = sum(filter(None, written))
         if done == len(data):
-            data, written, last = self._chunk = self._gather(last)
+            # One C call, so that nothing is taken out and lost.
+            coming.extend(starmap(self._outbox.popleft, repeat((), len(self._outbox))))
+            data, written, coming = self._state = self._gather(coming)
             done = 0
-            while self._outbox and self._outbox[0][0] <= last:
-                self._outbox.popleft()
         try:
-            rest = memoryview(data)[done:] if done else data
-            self.line.write_once(rest, written)
+            self.line.write_once(memoryview(data)[done:] if done else data, written)
         except OSError:
             # The other end is closed, which whoever reads learns as well.
-            self._chunk = b"", [], last
+            self._state = b"", [], coming
             return False
-        return sum(filter(None, written)) == len(data) or self.line.pipe.enlarge()
+        self.is_blocked = sum(filter(None, written)) != len(data) and not self.line.pipe.enlarge()
+        return not self.is_blocked
 
-    def _gather(self, last: int) -> tuple[bytes, list[int | None], int]:
-        """Return what is to be written next, after the frame of the number `last`."""
+    def _gather(
+        self, coming: list[tuple[bytes, Pending | None]]
+    ) -> tuple[bytes, list[int | None], list[tuple[bytes, Pending | None]]]:
+        """Return what is to be written next, nothing of it written, and what comes after that."""
         frames: list[bytes] = []
-        size = 0
+        size = taken = 0
         wants: Pending | None = None
-        for number, frame, pending in list(self._outbox):
-            if number <= last:
-                continue  # it was gathered before an interrupt
+        for frame, pending in coming:
             if frames and size + len(frame) > _LARGEST_BATCH:
                 break
-            last = number
+            taken += 1
             if pending is not None:
-                self.pending[pending.ident] = pending
+                self.pending[pending.ident] = pending  # first: its reply may come at once
                 if not pending.begin():
-                    self.pending.pop(pending.ident, None)
+                    del self.pending[pending.ident]
                     continue
                 wants = pending
             frames.append(frame)
@@ -205,12 +215,12 @@ class Flight:
         told = b""
         if wants is not None and not self._held.is_quiet():
             self._told[wants.ident], told = self._held.news()
-        return told + (pack_batch(frames) if frames else b""), [], last
+        return told + (pack_batch(frames) if frames else b""), [], coming[taken:]
 
     def is_unsent(self) -> bool:
         """Whether something waits to be written."""
-        data, written, _ = self._chunk
-        return bool(self._outbox) or sum(filter(None, written)) != len(data)
+        data, written, coming = self._state
+        return bool(self._outbox or coming) or sum(filter(None, written)) != len(data)
 
     def is_under_way(self) -> bool:
         """Whether something is to be written or to be answered."""
@@ -220,11 +230,15 @@ class Flight:
         """Whether this thread is in the middle of a write, further down its stack."""
         return bool(self._right._is_owned())
 
-    def is_full(self) -> bool:
-        """Whether nothing more should be sent before something is written, or answered."""
+    def is_full(self, times: int = 1) -> bool:
+        """Whether nothing more should be sent before something is written, or answered.
+
+        Args:
+            times: ask for so many times the room.
+        """
         if self._is_heavy and not self.is_unsent():
             self._is_heavy = False
-        return self._is_heavy or len(self.pending) + len(self._outbox) >= MOST_CALLS
+        return self._is_heavy or len(self.pending) + len(self._outbox) >= MOST_CALLS // times
 
     # -- receiving --------------------------------------------------------------------------------
 
@@ -237,39 +251,46 @@ class Flight:
                 self.over = True
         return self.over
 
-    def receive(self) -> list[Callable[[], object]]:
-        """Read once; return what is to be done with what has come, by who has no right here.
+    def receive(self) -> list[Frame]:
+        """Read once and return what has come; for the courier only.
 
         Raises:
             OwnerDied, ListenerClosed, CallLost, ProtocolError: nothing more will come.
         """
+        # Its thread may be in the middle of a write: that is waited for, but not when a signal
+        # handler that runs in there takes its time.
+        if not self._right.acquire(timeout=_PATIENCE):
+            return []
         try:
-            acts = attempt(self._right, self._receive)
+            frames = None if self.over else self.line.receive()
+            if frames is None and not self.over:
+                self._lines.check(self.line)
         except EOFError:
             raise self._lines.hung_up() from None
-        if acts is TAKEN:
-            return []  # its thread writes just now, and what has come can still be seen
-        self.look_up()
-        return acts
+        finally:
+            self._right.release()
+        return frames or []
 
-    def _receive(self) -> list[Callable[[], object]]:
-        if self.over:
-            return []
-        frames = self.line.receive()
-        if frames is None:
-            self._lines.check(self.line)
-        return [self._act_for(frame) for frame in frames or ()]
+    def settle(self, frames: list[Frame]) -> None:
+        """Give everybody what was said to them.
 
-    def _act_for(self, frame: Frame) -> Callable[[], object]:
-        kind, ident, _, _, payload = frame
-        if kind == FAREWELL:
-            return self._leave
-        pending = self.pending.pop(ident, None)
-        if pending is None:
-            return partial(self._hear, self, frame)
-        if ident in self._told:
-            self._held.told(self._told.pop(ident))
-        return partial(pending.settle, kind, payload)
+        Raises:
+            ListenerClosed, OwnerDied: it was a farewell.
+        """
+        told = self._told
+        for frame in frames:
+            kind, ident, _, _, payload = frame
+            pending = self.pending.pop(ident, None)
+            if pending is not None:
+                if told and ident in told:
+                    self._held.told(told.pop(ident))
+                pending.settle(kind, payload)
+            elif kind == FAREWELL:
+                self._leave()
+            else:
+                self._hear(self, frame)
+        if not self.is_full(2):
+            self.look_up()
 
     def _leave(self) -> NoReturn:
         self._lines.leave(self.line)
@@ -277,16 +298,21 @@ class Flight:
 
     def wants(self) -> set[tuple[int, bool]]:
         """Return what the courier waits for, as `wait_for` takes it."""
+        if self.over:
+            return set()
         wants = self._lines.lives() | {(self.line.pipe.reader, False)}
-        if self.is_unsent() and self.gathered is None:
+        if self.is_blocked:
             wants.add((self.line.pipe.writer, True))
-        return set() if self.over else wants
+        return wants
 
-    def earliest(self) -> float | None:
-        """Return when the first of the calls is to be given up; None if none is."""
-        if not self._is_timed:
-            return None
-        return min((call.deadline for call in self._all() if call.deadline), default=None)
+    def moment(self) -> float:
+        """Return when the courier has to look, if nothing comes before."""
+        moment = inf
+        if self.is_unsent() and not self.is_blocked:
+            moment = self.kept or 0.0
+        if self._is_timed:
+            moment = min(moment, *(call.deadline or inf for call in self._all()), inf)
+        return moment
 
     def overdue(self, now: float) -> list[Pending]:
         """Return the calls whose deadline has passed, of which nobody hears any more."""
@@ -298,8 +324,8 @@ class Flight:
         return late
 
     def _all(self) -> list[Pending]:
-        unsent = [call for _, _, call in list(self._outbox) if call is not None]
-        return [*list(self.pending.values()), *unsent]
+        unsent = [*self._state[2], *list(self._outbox)]
+        return [*list(self.pending.values()), *(call for _, call in unsent if call is not None)]
 
     def look_up(self) -> None:
         """Let the thread look again, if it waits until it may send more."""
@@ -348,7 +374,7 @@ class _Gathering(threading.local):
 
     def __init__(self) -> None:
         self.depth = 0
-        self.flights: list[Flight] = []
+        self.flights: dict[Flight, None] = {}
 
 
 _gathering = _Gathering()
@@ -363,5 +389,6 @@ def end_batch() -> None:
     """Send what was kept back, if this was the outermost block."""
     _gathering.depth -= 1
     while not _gathering.depth and _gathering.flights:
-        _gathering.flights[-1].push()
-        _gathering.flights.pop()
+        flight = next(iter(_gathering.flights))
+        flight.hurry()
+        del _gathering.flights[flight]

@@ -4,15 +4,51 @@ from __future__ import annotations
 
 import threading
 from concurrent import futures
-from typing import TypeVar
+from concurrent.futures import _base
+from typing import Any, TypeVar
 
+from . import _life
 from ._courier import courier
-from ._flight import Flight, Pending
+from ._promises import Promise
 
 T = TypeVar("T")
 
+_PENDING, _RUNNING, _FINISHED = _base.PENDING, _base.RUNNING, _base.FINISHED
 
-class Future(futures.Future[T]):
+
+class _Condition:
+    """The condition of all futures: a lock that is held for moments, and nobody waits for it.
+
+    One for each would be half of what a future costs. Whoever waits for a future has a lock of its
+    own among the future's waiters, where `concurrent.futures.wait` has its.
+    """
+
+    def __init__(self) -> None:
+        self.of_all = threading.Condition()
+        _life.at_fork(self)
+
+    def forked(self) -> None:
+        """In a forked child: another thread of the parent's may have had the lock."""
+        self.of_all = threading.Condition()
+
+
+_condition = _Condition()
+
+
+class _Waiter:
+    """A thread that waits for one future; as `concurrent.futures.wait` has them."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.lock.acquire()
+
+    def add_result(self, future: object) -> None:
+        self.lock.release()
+
+    add_exception = add_cancelled = add_result
+
+
+class Future(futures.Future[T], Promise):
     """The outcome of a call that was submitted.
 
     It is a `concurrent.futures.Future` in all. A call is running from the moment in which it is
@@ -21,51 +57,71 @@ class Future(futures.Future[T]):
     `pipeproxy.cancelled`.
     """
 
-    waits = True
-
     def __init__(self) -> None:
-        super().__init__()
-        self.call: tuple[Flight, Pending] | None = None
+        # As the base class does, but for the condition.
+        self._state = _PENDING
+        self._result: Any = None
+        self._exception: BaseException | None = None
+        self._waiters: list[Any] = []
+        self._done_callbacks: list[Any] = []
+        self.sent = False
+
+    @property  # type: ignore[override]
+    def _condition(self) -> threading.Condition:
+        return _condition.of_all
 
     def cancel(self) -> bool:
         """Return whether the call will never run; if it was sent, ask its owner to give it up."""
         if super().cancel():
             return True
-        if self.call is not None and not self.done():
-            self.call[0].give_up(self.call[1])
+        if not self.done():
+            self.give_up()
         return False
 
     def result(self, timeout: float | None = None) -> T:
         """As of `concurrent.futures.Future`; what a `batch` keeps back is sent first."""
-        self._hurry()
-        return super().result(timeout)
+        if self._state != _FINISHED:
+            self._wait(timeout)
+        return super().result(0)
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
         """As of `concurrent.futures.Future`; what a `batch` keeps back is sent first."""
-        self._hurry()
-        return super().exception(timeout)
+        if self._state != _FINISHED:
+            self._wait(timeout)
+        return super().exception(0)
 
-    def _hurry(self) -> None:
-        if self.call is None or self.done():
-            return
-        if courier.is_here():
-            raise RuntimeError(
-                "a callback of a future waits for another one: the thread that it runs in is the "
-                "one that receives the answers; add a callback to that future as well"
-            )
-        self.call[0].push()
+    def _wait(self, timeout: float | None) -> None:
+        if self.flight is not None:
+            if courier.is_here():
+                raise RuntimeError(
+                    "a callback of a future waits for another one, in the thread that receives the "
+                    "answers of all: add a callback to that future as well"
+                )
+            self.flight.hurry()
+        waiter = _Waiter()
+        with self._condition:
+            if self._state not in {_PENDING, _RUNNING}:
+                return
+            self._waiters.append(waiter)
+        waiter.lock.acquire(timeout=-1 if timeout is None else max(0.0, timeout))
 
     # -- what a call in flight asks of its promise ------------------------------------------------
 
-    def begin(self) -> bool:
+    def is_wanted(self) -> bool:
         """Let it be running; return False if it was cancelled."""
         return self.set_running_or_notify_cancel()
 
     def keep(self, value: T) -> None:
         """Let it be the result."""
-        self.set_result(value)
+        with _condition.of_all:
+            self._result = value
+            self._state = _FINISHED
+            for waiter in self._waiters:
+                waiter.add_result(self)
+        if self._done_callbacks:
+            self._invoke_callbacks()  # type: ignore[attr-defined]
 
-    def fail(self, error: BaseException) -> None:
+    def refuse(self, error: BaseException) -> None:
         """Let it be the exception; not if the call was cancelled before it was sent."""
         try:
             self.set_exception(error)
@@ -74,9 +130,7 @@ class Future(futures.Future[T]):
 
     def forked(self) -> None:
         """In a forked child: its parent gets the answer."""
-        # Another thread of the parent's may have had it.
-        self._condition = threading.Condition()
-        self.fail(
+        self.refuse(
             futures.CancelledError(
                 "this process was forked while the call was under way; its parent gets the answer"
             )

@@ -20,7 +20,7 @@ from typing import Any, Protocol
 
 from . import _deadline
 from ._activities import Served, here
-from ._calls import Owner, Promise, fulfil
+from ._calls import Owner
 from ._deadlocks import Wait, waits
 from ._door import Route
 from ._faces import face_of, travels_alive
@@ -28,6 +28,7 @@ from ._held import Known, idents
 from ._members import name_of
 from ._objects import Objects, Shared
 from ._outgoing import Outgoing
+from ._promises import Promise, fulfil
 from ._proxy import Proxy, link_of, make_proxy
 from ._references import Link, homes, pass_on
 from ._residence import Residence

@@ -48,16 +48,19 @@ def _begin(verb: str, method: Any, promise: Any, args: Any, kwargs: Any) -> None
     Raises:
         TypeError: it is none.
     """
-    proxy, function = getattr(method, "__self__", None), getattr(method, "__func__", None)
+    proxy, function = getattr(method, "__self__", None), getattr(method, "__func__", _no_method)
     kind: Any = type(proxy)
-    is_its = function is not None and vars(kind).get(function.__name__) is function
-    if not is_its or not issubclass(kind, Proxy):
+    if not issubclass(kind, Proxy) or vars(kind).get(function.__name__) is not function:
         raise TypeError(
             f"{verb} takes a method of a proxy, and then its arguments, as in "
             f"{verb}(proxy.method{')(' if verb == 'aio' else ', '}argument), not {method!r}"
         )
     beginning: Any = _Beginning(link_of(proxy), promise)
     function(bind(kind, beginning), *args, **kwargs)
+
+
+def _no_method() -> None:
+    """Stand for the function of what is no method."""
 
 
 @overload
@@ -107,7 +110,7 @@ def aio(method: Callable[P, R], /) -> Callable[P, Coroutine[Any, Any, R]]: ...
 
 
 def aio(method: Callable[..., Any], /) -> Callable[..., Any]:
-    """Return a method of a proxy as an async function: ``await aio(proxy.find)("ada")``.
+    """Return a method of a proxy as an async function, to be called and awaited.
 
     It takes no thread for each call. The call begins when it is awaited, or made a task of; calls
     of one thread begin in their order. If the task is cancelled the call is given up, see
