@@ -167,8 +167,9 @@ class Attendance:
         answered = self._serve(caller) if caller.frames else 0
         if caller.ended:
             self._drop(caller)
-        elif caller.unsent or caller.writing or caller.parked or caller.paused:
-            caller.serving = False  # as it is, if nothing was interrupted
+        elif caller.unsent or caller.writing or caller.parked or caller.paused or caller.tasks:
+            if caller.errand is None:
+                caller.serving = False  # as it is, if nothing was interrupted
             self.balance(caller)
         self.in_hand = None
         return answered
@@ -277,7 +278,7 @@ class Attendance:
         if caller.errand is None:
             caller.parked = True
             return 0
-        self.dispatch.errands.start(caller)
+        self.dispatch.errands.workers.start(caller)
         return 1
 
     def recover(self) -> None:

@@ -10,8 +10,8 @@ from __future__ import annotations
 import os
 import select
 from collections import deque
-from collections.abc import Awaitable, Callable
-from typing import Any, Final, NamedTuple
+from collections.abc import Callable
+from typing import Any, Final
 
 from . import _descriptors
 from ._activities import Activity, Served
@@ -29,16 +29,27 @@ MOST_UNSENT: Final = 1 << 20
 _WAITING: Final = frozenset({CALL, CALL_WITHIN, ENTER})
 #: Frames that may follow one that waits to enter a section before the owner stops reading.
 _MOST_BEHIND: Final = 8
+#: Calls of one channel that may run as tasks at once before the owner stops reading from it.
+_MOST_TASKS: Final = 4096
+
+#: The kind and the payload of a reply.
+Reply = tuple[int, bytes]
+#: That of a frame that is not replied to, or not by whoever serves it.
+SILENCE: Final[Reply] = (0, b"")
 
 
-class Errand(NamedTuple):
-    """A call that runs in a worker, or as a task if there is something to await."""
+class Errand:
+    """A call that does not end with the turn in which it began: a worker's, or a task."""
 
-    shared: Shared
-    frame: Frame
-    served: Served
-    deadline: float | None
-    awaitable: Awaitable[Any] | None = None
+    __slots__ = ("deadline", "frame", "served", "shared")
+
+    def __init__(
+        self, shared: Shared, frame: Frame, served: Served, deadline: float | None
+    ) -> None:
+        self.shared = shared
+        self.frame = frame
+        self.served = served
+        self.deadline = deadline
 
 
 class Caller(Channel):
@@ -53,12 +64,13 @@ class Caller(Channel):
         relays: sections were entered on it in the name of other activities.
         frames: what has arrived and was not served yet.
         writing: it did not take all that was said to it, so the owner waits until it takes more.
-        paused: it takes too little, or is parked, so nothing is read from it.
+        paused: it takes too little, is parked or has too much under way: nothing is read from it.
         parked: the first of its frames has to wait, and so do all that come after.
         entry: the place, and its section, in whose line the first of its frames waits.
         serving: a call of it runs, further down the stack of the thread that polls or aside.
         undo: takes back what its latest call took, if that has to be; see `keep_undo`.
-        errand: that call, if it is a worker's or a task's.
+        errand: that call, if it is a worker's.
+        tasks: those of its calls that run as tasks, by ident.
         worker: what runs its calls that may wait.
         wait: what the first of its frames waits for, if it does.
         ended: its other end is closed; what it wrote is served, and the replies go nowhere.
@@ -77,6 +89,7 @@ class Caller(Channel):
         "relays",
         "returned",
         "serving",
+        "tasks",
         "told",
         "undo",
         "upcalls",
@@ -101,6 +114,7 @@ class Caller(Channel):
         self.serving = False
         self.entry: tuple[Section, Entry] | None = None
         self.errand: Errand | None = None
+        self.tasks: dict[int, Errand] = {}
         self.worker: Any = None
         self.undo: Callable[[], object] | None = None
         self.wait: Wait | None = None
@@ -120,6 +134,10 @@ class Caller(Channel):
         if self.ended or len(self.frames) > _MOST_BEHIND:
             return True
         return not self.asked and (self.serving or self.frames[0][0] != ENTER)
+
+    def is_busy(self) -> bool:
+        """Whether it has so much under way that it may say no more, but to answer upcalls."""
+        return len(self.tasks) > _MOST_TASKS and not self.asked
 
     def keep_undo(self, undo: Callable[[], object]) -> None:
         """Keep what takes back a call until the client says more: then it has read the reply."""
@@ -161,7 +179,9 @@ class Caller(Channel):
             return False
         if any(asked.reply is None for asked in list(self.asked.values())):
             return False  # it runs what it was asked, and does not wait meanwhile
-        return self.serving or any(frame[0] in _WAITING for frame in list(self.frames))
+        if self.serving or self.tasks:
+            return True
+        return any(frame[0] in _WAITING for frame in list(self.frames))
 
 
 class Callers:
@@ -220,7 +240,8 @@ class Callers:
             else:
                 del self.writers[writer]
                 self.poller.unregister(writer)
-        if caller.paused != (caller.unsent > MOST_UNSENT or (caller.parked and caller.is_full())):
+        is_full = caller.unsent > MOST_UNSENT or (caller.parked and caller.is_full())
+        if caller.paused != (is_full or caller.is_busy()):
             caller.paused = not caller.paused
             if caller.paused:
                 self.poller.unregister(caller.pipe.reader)

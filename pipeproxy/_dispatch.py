@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from . import _deadline
 from ._activities import Activity, MustWait, Served, activity_of, here
-from ._callers import Caller, Errand
+from ._callers import SILENCE, Caller, Errand, Reply
 from ._deadlocks import Wait, waits
 from ._errands import Errands, arguments_of, too_large
 from ._members import name_of
@@ -46,15 +46,11 @@ from ._wire import (
     unpack_number,
     unpack_pairs,
 )
-from ._workers import Reply
 from .codecs import pickle as codec
-from .errors import DeadlockError, Released
+from .errors import DeadlockError, ProtocolError, Released
 
 #: Seconds between two looks for circles of those who wait.
 _LOOK_EVERY: Final = 0.05
-
-#: What a frame gets that is not replied to.
-SILENCE: Final[Reply] = (0, b"")
 
 
 class Dispatch:
@@ -103,7 +99,11 @@ class Dispatch:
     # -- frames -----------------------------------------------------------------------------------
 
     def call(self, caller: Caller, frame: Frame) -> Reply | None:
-        """Run the call that is the caller's first frame, and take it; None if it has to wait."""
+        """Run the call that is the caller's first frame, and take it; None if it has to wait.
+
+        Raises:
+            ProtocolError: it is not what a client sends.
+        """
         try:
             shared = self._objects.find(frame[2])
         except Released as error:
@@ -194,8 +194,9 @@ class Dispatch:
             self.give_up(caller)
             caller.frames.popleft()
             return self._failure(error, where, caller.client, frame[1])
+        if frame[1] in caller.tasks:
+            raise ProtocolError(f"two calls of ident {frame[1]} at once")
         caller.frames.popleft()
-        call: Callable[[], Reply | None]
         if shared.face.is_async:
             call = partial(self.errands.begin, caller, Errand(shared, frame, served, deadline))
         else:

@@ -1,26 +1,31 @@
 """Errands: calls that the thread that serves does not run to their end in its turn.
 
-A worker runs one that may wait, and an event loop what an async method returned. Until it is done
-the channel belongs to the errand: nothing else of it is served, and the reply is sent from there.
+A worker runs one that may wait. Until it is done the channel is the worker's: nothing else of it is
+served. An event loop runs what async methods return, of one channel any number at once. In either
+case the reply is sent when it is there, and the thread that serves goes on.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from inspect import isawaitable
-from typing import Any
+from typing import Any, Final
 
+from . import _descriptors
 from ._activities import MustWait, here
-from ._callers import Caller, Errand
+from ._callers import SILENCE, Caller, Errand, Reply
 from ._members import name_of
 from ._objects import Client, Objects, Shared
 from ._outgoing import Outgoing
 from ._references import PlainRoute
 from ._tasks import Tasks
-from ._wire import LIMIT, RESULT, Frame
-from ._workers import Reply, Workers
+from ._wire import LIMIT, RESULT, Frame, header
+from ._workers import Workers
 from .codecs import pickle as codec
 from .errors import CodecError
+
+#: Replies of up to this many bytes are put together before they are written.
+_JOIN_BELOW: Final = 1 << 16
 
 
 class Errands:
@@ -47,9 +52,9 @@ class Errands:
         resume: Callable[[Caller], object],
     ) -> None:
         self._objects, self._route = objects, route
-        self._answer, self._fail = answer, fail
-        self.workers = Workers(answer, fail, resume)
-        self.tasks = Tasks(self._reply, self.workers.finish)
+        self._answer, self._fail, self._resume = answer, fail, resume
+        self.workers = Workers(answer, fail, self.finish, resume)
+        self.tasks = Tasks(self._reply, self.finish, resume)
 
     def hurry(self, caller: Caller, shared: Shared, frame: Frame) -> Reply | None:
         """Run the call that is the caller's first frame, and take it; None if it has to wait.
@@ -67,21 +72,25 @@ class Errands:
         finally:
             here.tries = None
 
-    def begin(self, caller: Caller, errand: Errand) -> Reply | None:
-        """Run a call and return its reply; what has to be awaited becomes the caller's errand."""
+    def begin(self, caller: Caller, errand: Errand) -> Reply:
+        """Run a call and return its reply; what has to be awaited becomes a task."""
         shared, member = errand.shared, errand.frame[3]
+        awaitables: list[Awaitable[Any]] = []
 
         def run() -> Any:
             args, kwargs = arguments_of(shared, errand.frame)
             value = shared.call(member, args, kwargs)
             if isawaitable(value):
                 self.tasks.check(value, name_of(shared.members.plain, member, args))
-                caller.errand = errand._replace(awaitable=value)
+                awaitables.append(value)
                 return None
             return value
 
         reply = self._reply(caller, errand, run)
-        return reply if caller.errand is None else None
+        if not awaitables:
+            return reply
+        self.tasks.start(caller, errand, awaitables[0])
+        return SILENCE
 
     def _reply(self, caller: Caller, errand: Errand, run: Callable[[], Any]) -> Reply:
         """Return the reply for what a function returns or raises as the result of a call."""
@@ -97,13 +106,29 @@ class Errands:
         except BaseException as error:
             return self._fail(error, name_of(shared.members.plain, member), client, ident)
 
-    def start(self, caller: Caller) -> None:
-        """Let a caller's errand run; from here on the channel is not the turn's."""
-        assert caller.errand is not None
-        if caller.errand.awaitable is None:
-            self.workers.start(caller)
-        else:
-            self.tasks.start(caller)
+    def finish(self, caller: Caller, errand: Errand, reply: Reply) -> None:
+        """Send the reply of an errand, from whichever thread; a worker gives the channel back."""
+        kind, answer = reply
+        with _descriptors.lock:
+            head = header(kind, len(answer), errand.frame[1])
+            if caller.client.lender is not None:
+                head = caller.given_back() + head
+            heard = not caller.ended and not caller.pipe.closed
+            if heard:
+                if len(answer) <= _JOIN_BELOW:
+                    caller.send(head + answer)
+                else:
+                    caller.send(head)
+                    caller.send(answer)
+            if caller.errand is errand:
+                caller.errand, caller.serving = None, False
+            else:
+                caller.tasks.pop(errand.frame[1], None)
+        if not heard and caller.undo is not None:
+            caller.undo()
+            caller.undo = None
+        if caller.frames or caller.unsent or caller.paused or caller.ended:
+            self._resume(caller)
 
     # -- ends -------------------------------------------------------------------------------------
 
@@ -111,7 +136,7 @@ class Errands:
         """Do without a channel, which is closed; more than once, maybe."""
         if caller.worker is not None:
             self.workers.left(caller)
-        if caller.errand is not None:
+        if caller.tasks:
             self.tasks.left(caller)
 
     def bury(self, client: Client) -> None:

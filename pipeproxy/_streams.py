@@ -128,15 +128,26 @@ class Source:
 
 
 class AsyncSource(Source):
-    """The same for an async iterator, whose items the loop of its owner waits for."""
+    """The same for an async iterator, whose items the loop of its owner waits for.
 
-    __slots__ = ()
+    Calls of one client run at once, and one that was given up may still be under way when the next
+    comes; here they take turns.
+    """
+
+    __slots__ = ("_turn",)
+
+    def __init__(self, items: Iterator[Any]) -> None:
+        from asyncio import Lock  # only who awaits needs it
+
+        super().__init__(items)
+        self._turn = Lock()
 
     async def take(self, count: int, start: int) -> Chunk:  # type: ignore[override]
         """As `Source.take`."""
-        if self._goes_on_to(start):
-            await self._await(count)
-        return self._latest[1]
+        async with self._turn:
+            if self._goes_on_to(start):
+                await self._await(count)
+            return self._latest[1]
 
     async def _await(self, count: int) -> None:
         start, (taken, _) = self._latest
@@ -160,21 +171,23 @@ class AsyncSource(Source):
 
     async def throw(self, error: BaseException, start: int) -> Chunk:  # type: ignore[override]
         """As `Source.throw`."""
-        try:
-            throw = getattr(self._items, "athrow", None)
-            if throw is None:
-                raise error
-            self._latest = start, ([await throw(error)], None)
-        except StopAsyncIteration:
-            self._latest = start, ([], (None,))
-        return self._latest[1]
+        async with self._turn:
+            try:
+                throw = getattr(self._items, "athrow", None)
+                if throw is None:
+                    raise error
+                self._latest = start, ([await throw(error)], None)
+            except StopAsyncIteration:
+                self._latest = start, ([], (None,))
+            return self._latest[1]
 
     async def close(self) -> None:  # type: ignore[override]
         """As `Source.close`."""
-        self._latest = self._latest[0], ([], (None,))
-        close = getattr(self.items, "aclose", None)
-        if close is not None:
-            await close()
+        async with self._turn:
+            self._latest = self._latest[0], ([], (None,))
+            close = getattr(self.items, "aclose", None)
+            if close is not None:
+                await close()
 
 
 class _Raising:

@@ -1,8 +1,9 @@
 """Async methods: their calls run as tasks of the event loop that serves.
 
 The loop waits for the listener's descriptor beside all others and takes a turn, which never waits,
-when that is readable. A call of an async method is a task, and its channel is the task's until it
-is done, as it would be a worker's (see `_workers`).
+when that is readable. A call of an async method becomes a task there, and the channel that it came
+on is read and served on: those that come on one channel run at once too, begun in the order in
+which they came, and each is replied to when it is done.
 """
 
 from __future__ import annotations
@@ -14,8 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import _deadline
 from ._activities import Served, here
-from ._callers import Caller, Errand
-from ._workers import Reply
+from ._callers import Caller, Errand, Reply
 from .errors import CallLost, ListenerClosed
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ class Tasks:
     Args:
         reply: returns the reply for what a function returns or raises, as the result of an errand.
         finish: sends it.
+        resume: called with a caller that the thread that serves has to look after again.
 
     Attributes:
         loop: the event loop that serves; None if none does.
@@ -37,12 +38,14 @@ class Tasks:
     def __init__(
         self,
         reply: Callable[[Caller, Errand, Callable[[], Any]], Reply],
-        finish: Callable[[Caller, Reply], None],
+        finish: Callable[[Caller, Errand, Reply], None],
+        resume: Callable[[Caller], object],
     ) -> None:
         self.loop: asyncio.AbstractEventLoop | None = None
         self.ended: asyncio.Future[None] | None = None
-        self._reply, self._finish = reply, finish
-        self._tasks: dict[Caller, asyncio.Task[Any]] = {}
+        self._reply, self._finish, self._resume = reply, finish, resume
+        self._tasks: dict[Errand, asyncio.Task[Any]] = {}
+        self._forked = False
 
     def check(self, value: Any, where: str) -> None:
         """Pass if what a method returned can be awaited here.
@@ -58,21 +61,32 @@ class Tasks:
                 f"await listener.serve_async() there"
             )
 
-    def start(self, caller: Caller) -> None:
-        """Let a caller's errand run; from here on the channel is its task's."""
-        errand = caller.errand
-        assert errand is not None
+    def start(self, caller: Caller, errand: Errand, awaitable: Awaitable[Any]) -> None:
+        """Let what a call returned be awaited in a task of its own."""
         assert self.loop is not None
-        caller.serving = True
-        begin = partial(self.loop.create_task, _outcome(errand))
-        task = self._tasks[caller] = _deadline.run(errand.deadline, begin)
-        task.add_done_callback(partial(self._done, caller, errand))
+        outcome = _outcome(errand.served, awaitable)
+        try:
+            begin = partial(self.loop.create_task, outcome)
+            task = self._tasks[errand] = _deadline.run(errand.deadline, begin)
+            caller.tasks[errand.frame[1]] = errand
+            task.add_done_callback(partial(self._done, caller, errand))
+        except BaseException:
+            for coroutine in (outcome, awaitable):
+                if errand not in self._tasks and iscoroutine(coroutine):
+                    coroutine.close()  # else Python warns that it was never awaited
+            raise
 
     def _done(self, caller: Caller, errand: Errand, task: asyncio.Task[Any]) -> None:
-        if self._tasks.pop(caller, None) is None:
+        if self._forked:
             self._end_forked()
             return
-        self._finish(caller, self._reply(caller, errand, partial(_result, task)))
+        try:
+            self._tasks.pop(errand, None)
+            self._finish(caller, errand, self._reply(caller, errand, partial(_result, task)))
+        except BaseException:
+            caller.ended = True  # its client must not wait for ever
+            self._resume(caller)
+            raise
 
     def _end_forked(self) -> None:
         if self.ended is not None and not self.ended.done():
@@ -81,11 +95,10 @@ class Tasks:
 
     def left(self, caller: Caller) -> None:
         """Cancel what runs for a channel, which is closed."""
-        task = self._tasks.get(caller)
-        if task is not None:
-            task.cancel()
-        elif caller.errand is not None and iscoroutine(caller.errand.awaitable):
-            caller.errand.awaitable.close()  # it was not begun, by an interrupt
+        for errand in list(caller.tasks.values()):
+            task = self._tasks.get(errand)
+            if task is not None:
+                task.cancel()
 
     def close(self) -> None:
         """End them all: the loop serves no more."""
@@ -95,17 +108,16 @@ class Tasks:
 
     def forked(self) -> None:
         """In a forked child: all that is the parent's, its loop too."""
+        self._forked = True
         self.loop = None
-        self._tasks = {}
 
 
-async def _outcome(errand: Errand) -> tuple[Any, BaseException | None]:
-    """Return what an errand's awaitable returns or raises; nothing of that ends the loop."""
+async def _outcome(served: Served, awaitable: Awaitable[Any]) -> tuple[Any, BaseException | None]:
+    """Return what is awaited for somebody, or what that raises; nothing of it ends the loop."""
     from asyncio import CancelledError
 
-    assert errand.awaitable is not None
     try:
-        return await _InTheNameOf(errand.served, errand.awaitable), None
+        return await _InTheNameOf(served, awaitable), None
     except CancelledError:
         raise
     except BaseException as error:

@@ -19,20 +19,14 @@ from collections.abc import Callable
 from functools import partial
 from queue import SimpleQueue
 from time import monotonic
-from typing import Final, Protocol
+from typing import Protocol
 
-from . import _deadline, _descriptors
+from . import _deadline
 from ._activities import Activity, here
-from ._callers import Caller
+from ._callers import Caller, Errand, Reply
 from ._objects import Client, Shared
-from ._wire import Frame, header
+from ._wire import Frame
 from .errors import ListenerClosed
-
-#: Replies of up to this many bytes are put together before they are written.
-_JOIN_BELOW: Final = 1 << 16
-
-#: The kind and the payload of a reply.
-Reply = tuple[int, bytes]
 
 
 class Held(Protocol):
@@ -135,6 +129,7 @@ class Workers:
     Args:
         answer: runs a call of a client and returns the reply.
         fail: returns the reply for an exception, and where that came from.
+        finish: sends the reply of a caller's errand, and gives its channel back.
         resume: called with a caller that the thread that serves has to look after again.
     """
 
@@ -142,9 +137,11 @@ class Workers:
         self,
         answer: Callable[[Client, Shared, Frame], Reply],
         fail: Callable[[BaseException, str, Client, int], Reply],
+        finish: Callable[[Caller, Errand, Reply], None],
         resume: Callable[[Caller], object],
     ) -> None:
-        self._answer, self._fail, self._resume = answer, fail, resume
+        self._answer, self._fail = answer, fail
+        self._finish, self._resume = finish, resume
         self._all: set[Worker] = set()
         #: Those that hold something for a client thread whose channel is closed.
         self._kept: dict[Activity, Worker] = {}
@@ -166,7 +163,8 @@ class Workers:
         errand = caller.errand
         if errand is not None:
             where = "a thread for this call"
-            self.finish(caller, self._fail(error, where, caller.client, errand.frame[1]))
+            reply = self._fail(error, where, caller.client, errand.frame[1])
+            self._finish(caller, errand, reply)
 
     def _run(self, worker: Worker, caller: Caller) -> None:
         errand = caller.errand
@@ -177,7 +175,7 @@ class Workers:
         try:
             reply = _deadline.run(errand.deadline, call)
             if not self._forked:
-                self.finish(caller, reply)
+                self._finish(caller, errand, reply)
         except BaseException:
             caller.ended = True  # its client must not wait for ever
             self._resume(caller)
@@ -186,28 +184,6 @@ class Workers:
             worker.in_hand = worker.interrupt = here.serves = None
         if self._forked:
             raise ListenerClosed("a method forked this process; the listener is its parent's")
-
-    def finish(self, caller: Caller, reply: Reply) -> None:
-        """Send the reply of a caller's errand, and give its channel back."""
-        kind, answer = reply
-        with _descriptors.lock:
-            assert caller.errand is not None
-            head = header(kind, len(answer), caller.errand.frame[1])
-            if caller.client.lender is not None:
-                head = caller.given_back() + head
-            heard = not caller.ended and not caller.pipe.closed
-            if heard:
-                if len(answer) <= _JOIN_BELOW:
-                    caller.send(head + answer)
-                else:
-                    caller.send(head)
-                    caller.send(answer)
-            caller.errand, caller.serving = None, False
-        if not heard and caller.undo is not None:
-            caller.undo()
-            caller.undo = None
-        if caller.frames or caller.unsent or caller.paused or caller.ended:
-            self._resume(caller)
 
     # -- ends -------------------------------------------------------------------------------------
 

@@ -16,6 +16,7 @@ import pytest
 from pipeproxy import (
     Listener,
     ListenerClosed,
+    _callers,
     blocking,
     locked,
     proxied,
@@ -24,6 +25,7 @@ from pipeproxy import (
 )
 
 from .children import Child, outcome, run_program
+from .raw import Raw
 from .support import PATIENCE, fork
 
 pytestmark = pytest.mark.usefixtures("descriptors_kept")
@@ -39,6 +41,8 @@ class Room:
         self.opened: asyncio.Future[None] | None = None
         self.waiting = 0
         self.cancelled = 0
+        self.begun: list[Any] = []
+        self.released = threading.Event()
         self.other = other
         self.words: list[str] = []
 
@@ -56,6 +60,11 @@ class Room:
             raise
         self.words.append(word)
         return "through"
+
+    async def keep(self, value: Any) -> Any:
+        self.begun.append(value)
+        await self.wait()
+        return value
 
     async def open(self) -> None:
         await asyncio.sleep(0)
@@ -98,6 +107,10 @@ class Room:
     @blocking
     def block(self) -> int:
         return threading.get_ident()
+
+    @blocking
+    def hold(self) -> bool:
+        return self.released.wait(PATIENCE)
 
 
 class Board:
@@ -165,7 +178,7 @@ def fail_with(proxy: Any, error: BaseException) -> tuple[Any, ...]:
 
 def wait_briefly(proxy: Any) -> list[Any]:
     with timeout(0.05):
-        said = outcome(proxy.wait)[1]
+        said = outcome(proxy.wait)
     return [said, proxy.say("after")]
 
 
@@ -233,12 +246,12 @@ def test_a_task_that_is_cancelled_is_a_lost_call() -> None:
     run(test)
 
 
-def test_a_call_that_timed_out_keeps_its_place_and_is_cancelled_with_its_client() -> None:
+def test_a_call_that_timed_out_goes_on_and_is_cancelled_with_its_client() -> None:
     async def test(target: Room, proxy: Room, listener: Listener[Room]) -> None:
         child = Child(FORK, wait_briefly, proxy)
-        await until(lambda: target.waiting == 1)
-        with Child(FORK, proxy.say, "other") as other:
-            assert await result(other) == ["other"]
+        (raised, error, _), said = await result(child)
+        assert (raised, error, said) == ("raised", "CallTimeout", ["after"])
+        assert (target.waiting, target.cancelled) == (1, 0)
         child.kill()
         await until(lambda: target.cancelled == 1)
 
@@ -276,6 +289,116 @@ def test_calls_at_home_are_plain() -> None:
     async def test(target: Room, proxy: Room, listener: Listener[Room]) -> None:
         assert await proxy.thread() == threading.get_ident()
         assert proxy.say("a") == ["a"]
+
+    run(test)
+
+
+# Calls of one channel --------------------------------------------------------------------------
+
+
+@asynccontextmanager
+async def hand(listener: Listener[Any], proxy: Any) -> AsyncIterator[Raw]:
+    """A client that may say more before it is answered."""
+    raw = Raw(listener, proxy, served=True)
+    try:
+        yield await asyncio.to_thread(raw.greet)
+    finally:
+        raw.close()
+
+
+def test_a_thousand_calls_of_one_channel_run_at_once_and_each_gets_its_own_reply() -> None:
+    async def test(target: Room, proxy: Room, listener: Listener[Room]) -> None:
+        async with hand(listener, proxy) as raw:
+            raw.write(b"".join(raw.call("keep", n) for n in range(1, 1001)))
+            await until(lambda: target.waiting == 1000)
+            assert target.begun == list(range(1, 1001))  # in the order in which they came
+            target._door().set_result(None)
+            replies = await asyncio.to_thread(raw.replies, 1000)
+            assert replies == {n: n for n in range(1, 1001)}
+            assert listener.stats().calls["Room.keep"] == 1000
+
+    run(test)
+
+
+def test_a_reply_leaves_when_it_is_there_whatever_came_before() -> None:
+    async def test(target: Room, proxy: Room, listener: Listener[Room]) -> None:
+        async with hand(listener, proxy) as raw:
+            raw.write(raw.call("keep", 5) + raw.call("fail", KeyError("no")) + raw.call("say", "a"))
+            early = await asyncio.to_thread(raw.replies, 2)
+            assert (type(early[2]), early[3]) == (KeyError, ["a"])
+            raw.write(raw.call("open"))
+            assert await asyncio.to_thread(raw.replies, 2) == {1: 5, 4: None}
+
+    run(test)
+
+
+def test_whoever_hangs_up_cancels_all_of_its_tasks_and_no_others() -> None:
+    async def test(target: Room, proxy: Room, listener: Listener[Room]) -> None:
+        async with hand(listener, proxy) as stays:
+            stays.write(stays.call("keep", "stays"))
+            async with hand(listener, proxy) as raw:
+                raw.write(b"".join(raw.call("keep", n) for n in range(100)))
+                await until(lambda: target.waiting == 101)
+            await until(lambda: target.cancelled == 100)
+            target._door().set_result(None)
+            assert await asyncio.to_thread(stays.result) == "stays"
+
+    run(test)
+
+
+def test_two_calls_of_one_ident_at_once_cut_the_channel() -> None:
+    async def test(target: Room, proxy: Room, listener: Listener[Room]) -> None:
+        async with hand(listener, proxy) as raw:
+            call = raw.call("keep", 1)
+            raw.write(call)
+            await until(lambda: target.waiting == 1)
+            raw.write(call)
+            with pytest.raises(EOFError):
+                await asyncio.to_thread(raw.read)
+        await until(lambda: target.cancelled == 1)
+        assert target.begun == [1]
+
+    run(test)
+
+
+def test_a_channel_with_too_much_under_way_is_not_read_until_less_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(_callers, "_MOST_TASKS", 3)
+
+    async def test(target: Room, proxy: Room, listener: Listener[Room]) -> None:
+        async with hand(listener, proxy) as raw:
+            calls = b"".join(raw.call("keep", bytes(30_000)) for _ in range(50))
+            while calls:
+                calls = calls[raw.pipe.write(calls) or 0 :]
+                await asyncio.sleep(0)
+                if any(caller.paused for caller in callers_of(listener)):
+                    break
+            await until(lambda: target.waiting > 3)
+            assert target.waiting < 10
+            target._door().set_result(None)
+            while calls:
+                calls = calls[raw.pipe.write(calls) or 0 :]
+                await asyncio.sleep(0)
+            assert len(await asyncio.to_thread(raw.replies, 50)) == 50
+
+    run(test)
+
+
+def callers_of(listener: Listener[Any]) -> list[Any]:
+    return list(listener._service.callers.readers.values())
+
+
+def test_a_task_ends_beside_a_worker_of_the_same_channel() -> None:
+    async def test(target: Room, proxy: Room, listener: Listener[Room]) -> None:
+        async with hand(listener, proxy) as raw:
+            raw.write(raw.call("keep", 5) + raw.call("hold") + raw.call("say", "after"))
+            await until(lambda: target.waiting == 1)
+            target._door().set_result(None)
+            assert await asyncio.to_thread(raw.reply) == (1, 5)
+            assert target.words == [""]  # what comes after a worker's call waits for that
+            target.released.set()
+            assert await asyncio.to_thread(raw.replies, 2) == {2: True, 3: ["", "after"]}
 
     run(test)
 

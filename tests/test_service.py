@@ -14,30 +14,24 @@ from typing import Any
 import pytest
 
 from pipeproxy import Listener, NotExposed, Released, proxied
-from pipeproxy import _life as life_room
 from pipeproxy._descriptors import Descriptor
-from pipeproxy._door import check_hello, knock, knocker
 from pipeproxy._members import DELETE, FIRST_METHOD, GET, SET
-from pipeproxy._proxy import link_of, members_of
 from pipeproxy._wire import (
     CALL,
     CLAIM,
-    FAILURE,
     FAREWELL,
     FROM_OWNER,
     HEADER_SIZE,
-    HELLO,
     LIMIT,
     RELEASE,
     RESULT,
     Decoder,
-    Frame,
     header,
     pack_pairs,
 )
 from pipeproxy.codecs import pickle as codec
-from pipeproxy.transports.pipe import open_pair
 
+from .raw import Raw
 from .support import in_fork, interrupt, open_descriptors
 
 pytestmark = pytest.mark.usefixtures("descriptors_kept")
@@ -64,87 +58,6 @@ class Thing:
 
     def __iter__(self) -> Iterator[int]:
         return iter(range(100))
-
-
-class Raw:
-    """A client that writes whatever bytes a test wants, in the process of the owner."""
-
-    def __init__(self, listener: Listener[Any], proxy: Any, *, introduced: bool = False) -> None:
-        """Knock; `greet` waits for the answer."""
-        self.listener = listener
-        self.number: int = link_of(proxy).number
-        self.members = members_of(proxy)
-        self.token = os.urandom(16)
-        self.ident = 0
-        self._decoder = Decoder(FROM_OWNER)
-        self._frames: list[Frame] = []
-        self._nonce = os.urandom(16)
-        self._route = route = link_of(proxy).route
-        self.pipe, theirs = open_pair()
-        door = knocker(route.address)
-        ends = [theirs.writer, theirs.reader]
-        if introduced:
-            ends.append(life_room.descriptor().fileno())
-        assert knock(door, route, (self.token, 1), self._nonce, ends)
-        theirs.close()
-        door.close()
-
-    def greet(self) -> Raw:
-        kind, *_, payload = self.read()
-        assert kind == HELLO
-        check_hello(self._route, self._nonce, payload)
-        return self
-
-    def write(self, data: bytes) -> None:
-        """Write bytes that fit into the pipe."""
-        assert self.pipe.write(data) == len(data)
-
-    def frame(self, member: int, payload: bytes, number: int | None = None) -> bytes:
-        self.ident += 1
-        number = self.number if number is None else number
-        return header(CALL, len(payload), self.ident, number, member) + payload
-
-    def call(self, name: str, *args: Any) -> bytes:
-        return self.frame(self.members.numbers[name], codec.encode_call(args, None))
-
-    def read(self) -> Frame:
-        """Poll the owner until a whole frame has come."""
-        for _ in range(100):
-            if self._frames:
-                return self._frames.pop(0)
-            self.listener.poll()
-            data = self.pipe.read(1 << 20)
-            if data == b"":
-                raise EOFError
-            if data:
-                self._frames += self._decoder.feed(data)
-        raise TimeoutError
-
-    def result(self) -> Any:
-        """What came of the last call: its result, or the exception itself."""
-        kind, ident, *_, payload = self.read()
-        assert ident == self.ident
-        if kind == FAILURE:
-            return codec.decode_failure(payload)
-        assert kind == RESULT
-        return codec.decode(payload)
-
-    def ask(self, name: str, *args: Any) -> Any:
-        self.write(self.call(name, *args))
-        return self.result()
-
-    def is_cut(self) -> bool:
-        try:
-            for _ in range(3):
-                self.listener.poll()
-                if self.pipe.read(1 << 20) == b"":
-                    return True
-        except EOFError:
-            return True
-        return False
-
-    def close(self) -> None:
-        self.pipe.close()
 
 
 class Scene:

@@ -286,6 +286,21 @@ def test_an_async_generator_that_ended_with_a_cut_call_is_no_end_of_the_stream()
     asyncio.run(run())
 
 
+def test_whoever_asks_again_while_an_item_is_computed_gets_that_one() -> None:
+    async def generate() -> AsyncIterator[int]:
+        for number in range(2):
+            await asyncio.sleep(0)
+            yield number
+
+    async def run() -> None:
+        source = AsyncSource(generate())  # type: ignore[arg-type]
+        first, again = await asyncio.gather(source.take(1, 0), source.take(1, 0))
+        assert first == again == ([0], None)
+        assert (await asyncio.gather(source.take(1, 1), source.close()))[0] == ([1], None)
+
+    asyncio.run(run())
+
+
 # The client's side --------------------------------------------------------------------------------
 
 
