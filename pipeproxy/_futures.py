@@ -66,8 +66,8 @@ class Future(futures.Future[T], Promise):
         self._done_callbacks: list[Any] = []
         self.sent = False
 
-    @property  # type: ignore[override]
-    def _condition(self) -> threading.Condition:
+    @property
+    def _condition(self) -> threading.Condition:  # type: ignore[override]
         return _condition.of_all
 
     def cancel(self) -> bool:
