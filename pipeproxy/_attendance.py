@@ -17,7 +17,7 @@ from ._objects import Client, Objects
 from ._references import PlainRoute
 from ._residence import Residence
 from ._upcalls import Upcalls
-from ._wire import CALL, CALL_WITHIN, UP_FAILURE, UP_RESULT, Frame, header
+from ._wire import CALL, CALL_WITHIN, UP_FAILURE, UP_RESULT, Frame, pack_header
 from .errors import ListenerClosed, ProtocolError
 
 _CALLS: Final = frozenset({CALL, CALL_WITHIN})
@@ -83,13 +83,19 @@ class Attendance:
             self._speak()
         for caller in callers:
             answered += self.attend(caller)
+        if self.ready:
+            answered += self._attend_ready()
+        if self.dispatch.blocked:
+            self.dispatch.unblock()
+        return answered
+
+    def _attend_ready(self) -> int:
+        answered = 0
         for caller in list(self.ready):
             answered += self.attend(caller)
             # Only now, for an interrupt; and a turn inside a call may have done it already.
             if caller in self.ready:
                 self.ready.remove(caller)
-        if self.dispatch.blocked:
-            self.dispatch.unblock()
         return answered
 
     def take_up(self, callers: deque[Caller]) -> None:
@@ -159,10 +165,10 @@ class Attendance:
             return 0
         self.in_hand = caller
         caller.parked = False
-        if not caller.pipe.closed:
+        if not (caller.ended or caller.pipe.closed):
             if caller.unsent:
                 caller.flush()
-            if not caller.paused and not caller.ended:
+            if not caller.paused:
                 self.read(caller)
         answered = self._serve(caller) if caller.frames else 0
         if caller.ended:
@@ -255,7 +261,7 @@ class Attendance:
                 answered += frame[0] in _CALLS
             if not kind or caller.ended:
                 continue
-            head = header(kind, len(answer), frame[1])
+            head = pack_header(len(answer), frame[1], 0, 0, kind)
             if caller.client.lender is not None:
                 head = caller.given_back() + head
             if not frames and not replies and len(answer) <= _JOIN_BELOW:

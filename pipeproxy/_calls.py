@@ -83,7 +83,7 @@ class Owner:
             CodecError: an argument or the result cannot travel.
             BaseException: whatever the method raised.
         """
-        if self.inside:
+        if self.inside.blocks:
             self.inside.leave_forgotten()
         served = here.served
         if served is not None or not self.route.address:
@@ -91,7 +91,9 @@ class Owner:
             if up is not None:
                 return self._call_up(up, number, plain, member, args, kwargs)
         deadline = _deadline.current()
-        kind, payload, lent = self._request(plain, member, args, kwargs, deadline)
+        kind, payload, lent = CALL, codec.encode_atoms(args, kwargs), None
+        if payload is None or served is not None or deadline is not None:
+            kind, payload, lent = self._request(plain, member, args, kwargs, deadline)
         try:
             line, ident = self._exchange.line(deadline)
         except BaseException:
@@ -101,6 +103,11 @@ class Owner:
         answer = None
         try:
             kind, answer = self._exchange.ask(line, kind, number, member, payload, deadline)
+            if kind == RESULT:
+                try:
+                    return codec.decode(answer)
+                except CodecError:
+                    pass  # once more, to say of which method it is
             value = self.read(kind, answer, plain, member, args)
         except BaseException as error:
             unheard = line.unsent or not line.said
@@ -134,7 +141,7 @@ class Owner:
             OwnerDied, ListenerClosed, CallLost: nobody will answer.
             CodecError: an argument cannot travel.
         """
-        if self.inside:
+        if self.inside.blocks:
             self.inside.leave_forgotten()
         served = here.served
         up = self._way_up(served) if served is not None or not self.route.address else None

@@ -47,7 +47,7 @@ from ._wire import (
     unpack_pairs,
 )
 from .codecs import pickle as codec
-from .errors import DeadlockError, ProtocolError, Released
+from .errors import CodecError, DeadlockError, ProtocolError, Released
 
 #: Seconds between two looks for circles of those who wait.
 _LOOK_EVERY: Final = 0.05
@@ -104,19 +104,16 @@ class Dispatch:
         Raises:
             ProtocolError: it is not what a client sends.
         """
-        try:
-            shared = self._objects.find(frame[2])
-        except Released as error:
-            self.give_up(caller)
-            caller.frames.popleft()
-            return self._failure(error, f"object {frame[2]}", caller.client, frame[1])
+        shared = self._objects.by_number.get(frame[2])
+        if shared is None:
+            return self._released(caller, frame)
         section = shared.section
-        right = section.right
         reply = None
         # Who is in another section is served in its name, for what its call may need at home.
-        apart = self.guest or caller.activity.sections or shared.elsewhere
-        if section.holder is None and not section.line and not apart:
+        apart = self.guest or shared.elsewhere or caller.activity.sections
+        if not (section.holder or section.line or apart):
             # As `attempt` does it, without the calls that would cost every call.
+            right = section.right
             try:
                 if not right._is_owned() and right.acquire(False):
                     with right:
@@ -144,16 +141,20 @@ class Dispatch:
         """As `call`, for a call that belongs to a chain, or has a deadline."""
         kind, ident, number, member, payload = frame
         (seconds, thread, path), payload = unpack_context(payload)
-        try:
-            shared = self._objects.find(number)
-        except Released as error:
-            self.give_up(caller)
-            caller.frames.popleft()
-            return self._failure(error, f"object {number}", caller.client, ident)
+        shared = self._objects.by_number.get(number)
+        if shared is None:
+            return self._released(caller, frame)
         served = self._served(caller, thread, path)
         deadline = None if seconds == inf else monotonic() + seconds
         frame = kind, ident, number, member, payload
         return self._call_in_line(caller, shared, frame, served, deadline)
+
+    def _released(self, caller: Caller, frame: Frame) -> Reply:
+        """Refuse a call of an object that is not shared, or not any more."""
+        self.give_up(caller)
+        caller.frames.popleft()
+        error = Released(f"object {frame[2]} was given back, or never shared here")
+        return self._failure(error, f"object {frame[2]}", caller.client, frame[1])
 
     def _served(self, caller: Caller, thread: int, path: tuple[bytes, ...]) -> Served:
         served = caller.served
@@ -400,15 +401,18 @@ class Dispatch:
 
     def answer(self, client: Client, shared: Shared, frame: Frame) -> Reply:
         """Run one call, by the right of its section; return the kind and payload of its reply."""
-        _, ident, _, member, _ = frame
+        _, ident, _, member, payload = frame
         args: tuple[Any, ...] = ()
         try:
-            args, kwargs = arguments_of(shared, frame)
+            try:
+                args, kwargs = codec.decode_call(payload)
+            except CodecError:
+                args, kwargs = arguments_of(shared, frame)  # says of which method they are
             value = shared.call(member, args, kwargs)
             if not ident:
                 return SILENCE
             if type(value) in codec.ATOMS:
-                answer = codec.encode(value)
+                answer = codec.atom(value)
             else:
                 outgoing = Outgoing(self._route, self._objects, client, ident)
                 answer = outgoing.encode(value, shared, member, args)

@@ -21,7 +21,18 @@ from ._door import Route
 from ._flight import Flight, Pending
 from ._held import Holdings, idents
 from ._lines import Line, Lines
-from ._wire import FAREWELL, GIVEN_BACK, UP_FAILURE, UPCALL, WAITING, Frame, header
+from ._wire import (
+    FAREWELL,
+    GIVEN_BACK,
+    LIMIT,
+    UP_FAILURE,
+    UPCALL,
+    WAITING,
+    Frame,
+    header,
+    oversized,
+    pack_header,
+)
 from .codecs.pickle import encode_failure
 from .errors import CallTimeout, ProtocolError
 
@@ -75,10 +86,9 @@ class Exchange:
         line = self.lines.mine(deadline, None if server is None else server.beside)
         if line.flight is not None:
             line = self._land(line, deadline)
-        if line.flight is None:
-            line.busy = True
         line.said = False
         ident = line.ident = next(idents)
+        line.busy = line.flight is None
         return line, ident
 
     def _land(self, line: Line, deadline: float | None) -> Line:
@@ -140,9 +150,11 @@ class Exchange:
             frame = header(what, len(payload), line.ident, number, member) + payload
             return self._ask_in_flight(line, frame, deadline)
         try:
-            head = header(what, len(payload), line.ident, number, member)
-            news = None
-            if not self._held.is_quiet():
+            size, news = len(payload), None
+            if size > LIMIT:
+                raise oversized(size)
+            head = pack_header(size, line.ident, number, member, what)
+            if self._held.ended or self._held.untold:
                 news, told = self._held.news()
                 head = told + head
             reply = self._exchange(line, head, payload, deadline)
@@ -159,7 +171,11 @@ class Exchange:
 
     def _exchange(self, line: Line, head: bytes, payload: bytes, deadline: float | None) -> Reply:
         line.said = True
-        _send(line, head, payload)
+        if len(payload) < _JOIN_BELOW:
+            line.send(head + payload)
+        else:
+            line.send(head)
+            line.send(payload)
         server = here.server
         beside = None if server is None else server.beside
         since = monotonic() if beside else 0.0
@@ -176,6 +192,9 @@ class Exchange:
             except EOFError:
                 raise self.lines.hung_up() from None
             if frames:
+                kind, ident, _, _, answer = frames[0]
+                if ident == line.ident and len(frames) == 1:
+                    return kind, answer  # as nearly always
                 reply = self._own_reply(line, frames)
                 if reply is not None:
                     return reply
@@ -189,7 +208,8 @@ class Exchange:
                 what, answer = self._around.answer(self._route, frame)
             if line.pipe.closed:  # the object forked this process
                 raise self.lines.hung_up()
-            _send(line, header(what, len(answer), frame[1]), answer)
+            line.send(header(what, len(answer), frame[1]))
+            line.send(answer)
 
     def _heed(self, frame: Frame) -> bool:
         """Heed what needs no answer; return False for an upcall."""
@@ -320,11 +340,3 @@ class Asking(Pending):
 
 def _nothing() -> None:
     """Alert nobody: the thread waits for nothing else."""
-
-
-def _send(line: Line, head: bytes, payload: bytes | memoryview) -> None:
-    if len(payload) < _JOIN_BELOW:
-        line.send(b"".join((head, payload)))
-    else:
-        line.send(head)
-        line.send(payload)

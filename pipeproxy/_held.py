@@ -116,12 +116,14 @@ class Holdings(Known):
 
     What the owner was not told with certainty is told again: that does no harm. Nothing is told
     but with a call: dropping a proxy never waits.
+
+    Attributes:
+        untold: claims and releases, of which the owner may not know.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        #: Claims and releases, of which the owner may not know.
-        self._untold: dict[tuple[int, int, int], None] = {}
+        self.untold: dict[tuple[int, int, int], None] = {}
         #: Idents up to this one are those of the process that this one was forked from.
         self._inherited = 0
         self._over = False
@@ -140,7 +142,7 @@ class Holdings(Known):
             return self._claim(number, make)
         value, held = self.find(number, make, ident)
         if held.ident != ident:
-            self._untold[RELEASE, ident, number] = None  # it holds it already
+            self.untold[RELEASE, ident, number] = None  # it holds it already
         return value
 
     def _claim(self, number: int, make: Callable[[], Any]) -> Any:
@@ -149,10 +151,10 @@ class Holdings(Known):
             return value
         ident = next(idents)  # its own: the owner may hear it twice, and after its release
         try:
-            self._untold[CLAIM, ident, number] = None
+            self.untold[CLAIM, ident, number] = None
             value, held = self.find(number, make, ident)
             if held.ident != ident:
-                self._untold[RELEASE, ident, number] = None
+                self.untold[RELEASE, ident, number] = None
         except BaseException:
             self.abandon(ident)
             raise
@@ -167,8 +169,8 @@ class Holdings(Known):
         for held, _ in self if came else ():
             if held.ident == ident:
                 held.ident = next(idents)
-                self._untold[CLAIM, held.ident, held.number] = None
-        self._untold[RELEASE, ident, ALL] = None
+                self.untold[CLAIM, held.ident, held.number] = None
+        self.untold[RELEASE, ident, ALL] = None
 
     def forked(self) -> None:
         """In a forked child: claim what it inherited. What its parent was to tell is not its own.
@@ -178,10 +180,10 @@ class Holdings(Known):
         self._right = threading.RLock()
         self.ended.clear()
         self._held = {held.number: held for held, _ in self}
-        self._untold = {}
+        self.untold = {}
         for held in self._held.values():
             held.kept, held.forks, held.ident = False, len(_life.forks), next(idents)
-            self._untold[CLAIM, held.ident, held.number] = None
+            self.untold[CLAIM, held.ident, held.number] = None
         self._inherited = next(idents)
 
     def is_empty(self) -> bool:
@@ -190,15 +192,15 @@ class Holdings(Known):
 
     def is_quiet(self) -> bool:
         """Whether there is nothing to be told."""
-        return not self.ended and not self._untold
+        return not self.ended and not self.untold
 
     def news(self) -> tuple[list[tuple[int, int, int]], bytes]:
         """Return what the owner is to be told, and the frames that tell it."""
         for held in self.bury():
             _, other = self.get(held.number)
             if other is None or other is held or other.ident != held.ident:
-                self._untold[RELEASE, held.ident, held.number] = None
-        news = list(self._untold)
+                self.untold[RELEASE, held.ident, held.number] = None
+        news = list(self.untold)
         told = b""
         for kind in (CLAIM, RELEASE):
             payload = pack_pairs([pair for what, *pair in news if what == kind])
@@ -221,4 +223,4 @@ class Holdings(Known):
     def told(self, news: list[tuple[int, int, int]]) -> None:
         """Note that the owner knows: it has answered what was said after it."""
         for item in news:
-            self._untold.pop(item, None)
+            self.untold.pop(item, None)

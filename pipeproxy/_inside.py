@@ -23,21 +23,20 @@ class Inside:
     Args:
         route: the owner's.
         exchange: how it is told.
+
+    Attributes:
+        blocks: objects and what they were entered for, by the numbers of the enterings.
     """
 
     def __init__(self, route: Route, exchange: Exchange) -> None:
         self._route = route
         self._exchange = exchange
         self._lines = exchange.lines
-        #: Objects and blocks, by the numbers of the enterings.
-        self._blocks: dict[int, tuple[int, Block]] = {}
-
-    def __bool__(self) -> bool:
-        return bool(self._blocks)
+        self.blocks: dict[int, tuple[int, Block]] = {}
 
     def forked(self) -> None:
         """In a forked child: it is inside of nothing."""
-        self._blocks = {}
+        self.blocks = {}
 
     def enter(self, number: int, entering: int, block: Block) -> None:
         """Enter the section of one of its objects; wait until nobody else is in it.
@@ -56,7 +55,7 @@ class Inside:
         asked = pack_number(entering)
         if here.served is not None:
             asked += context_of(here.served, None)
-        self._blocks[entering] = number, block
+        self.blocks[entering] = number, block
         try:
             deadline = _deadline.current()
             line, _ = self._exchange.line(deadline)
@@ -75,7 +74,7 @@ class Inside:
             except CallLost:
                 pass  # it may have been heard, or not: a second time does no harm
             except (OwnerDied, ListenerClosed):
-                self._blocks.pop(entering, None)
+                self.blocks.pop(entering, None)
                 return  # there is no section any more
             except BaseException:
                 self.withdraw(number, entering)
@@ -83,16 +82,16 @@ class Inside:
 
     def withdraw(self, number: int, entering: int) -> None:
         """Leave, or do not enter after all, whatever state this thread's line is in; at once."""
-        self._blocks[entering] = number, _over
+        self.blocks[entering] = number, _over
         payload = pack_number(entering)
         try:
             self._lines.post(LEAVE, number, payload)
         except (OwnerDied, ListenerClosed):
-            self._blocks.pop(entering, None)
+            self.blocks.pop(entering, None)
 
     def tell_waits(self, payload: bytes) -> None:
         """Tell the owner who waits for whom, if this process is in a section of its."""
-        if self._blocks and self._route.process != _life.token():
+        if self.blocks and self._route.process != _life.token():
             try:
                 self._lines.post(WAITS, 0, payload)
             except (OwnerDied, ListenerClosed):
@@ -100,14 +99,14 @@ class Inside:
 
     def leave_forgotten(self) -> None:
         """Leave, and be sure of it, what was entered for blocks that are no more."""
-        for entering, (number, block) in list(self._blocks.items()):
+        for entering, (number, block) in list(self.blocks.items()):
             if block() is None:
                 self._tell_left(number, entering, _deadline.current())
 
     def _tell_left(self, number: int, entering: int, deadline: float | None) -> None:
         line, _ = self._exchange.line(deadline)
         self._exchange.ask(line, LEAVE, number, 0, pack_number(entering), deadline)
-        self._blocks.pop(entering, None)
+        self.blocks.pop(entering, None)
 
 
 def _over() -> None:

@@ -246,11 +246,12 @@ class Objects:
 
     Attributes:
         clients: the processes that can hold objects, by their tokens.
+        by_number: what is shared, by number; to look at only.
     """
 
     def __init__(self) -> None:
         self.clients: dict[bytes, Client] = {}
-        self._by_number: dict[int, Shared] = {}
+        self.by_number: dict[int, Shared] = {}
         self._by_identity: dict[int, Shared] = {}
         #: What holds each object: clients with an ident, proxies of this process, `FOR_GOOD`.
         self._holders: dict[int, set[object]] = {}
@@ -263,10 +264,10 @@ class Objects:
         return self.clients.setdefault(token, Client(token)) if client is None else client
 
     def __iter__(self) -> Iterator[Shared]:
-        return iter(list(self._by_number.values()))
+        return iter(list(self.by_number.values()))
 
     def __len__(self) -> int:
-        return len(self._by_number)
+        return len(self.by_number)
 
     def find(self, number: int) -> Shared:
         """Return the object of this number.
@@ -275,7 +276,7 @@ class Objects:
             Released: there is none, or none any more.
         """
         try:
-            return self._by_number[number]
+            return self.by_number[number]
         except KeyError:
             raise Released(f"object {number} was given back, or never shared here") from None
 
@@ -297,7 +298,7 @@ class Objects:
             # In this order, and forgotten in the other: whatever an interrupt leaves half done is
             # found by its holders, and forgotten with the rest.
             self._holders.setdefault(shared.number, set()).add(holder)
-            self._by_number[shared.number] = shared
+            self.by_number[shared.number] = shared
             self._by_identity[id(shared.target)] = shared
             return shared
 
@@ -328,7 +329,7 @@ class Objects:
         """Let a client hold objects whose references came to it by another way."""
         for ident, number in pairs:
             with self._right:
-                shared = self._by_number.get(number)
+                shared = self.by_number.get(number)
                 if shared is not None and not client.dead and ident not in client.gone:
                     self.lend(shared, client, ident)
 
@@ -358,11 +359,11 @@ class Objects:
             if holders - {holder}:
                 holders.discard(holder)
                 return
-            shared = self._by_number.get(number)
+            shared = self.by_number.get(number)
             if shared is not None:
                 if self._by_identity.get(id(shared.target)) is shared:
                     del self._by_identity[id(shared.target)]
-                del self._by_number[number]
+                del self.by_number[number]
             self._holders.pop(number, None)
 
     def forget(self, token: bytes) -> None:

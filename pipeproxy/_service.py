@@ -9,11 +9,12 @@ What is done with each channel is in `_attendance`.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextvars import Context
 from functools import partial
 from threading import get_ident
 from time import monotonic
-from typing import Final
+from typing import Final, TypeVar
 
 from . import _deadline, _descriptors, _life
 from ._activities import activity_of, here
@@ -25,6 +26,8 @@ from ._objects import Client, Objects
 from ._residence import Residence
 from ._wire import FAREWELL, HELLO, LEAVE, header
 from .transports.pipe import Pipe, Waiter, wait_for
+
+T = TypeVar("T")
 
 #: Seconds between two looks at what cannot wake the owner by itself.
 _LOOK_EVERY: Final = 0.05
@@ -73,15 +76,30 @@ class Service:
 
     # -- a turn -----------------------------------------------------------------------------------
 
+    def take(self, turns: Callable[[], T]) -> T:
+        """Return ``turns()``, which takes turns, in this thread; or one, inside of another one."""
+        outer = self._thread, here.server, here.serves
+        try:
+            self._thread, here.server, here.serves = get_ident(), self._attendance, None
+            return turns()
+        finally:
+            self._thread, here.server, here.serves = outer
+            if self._attendance.has_news() and not self.closed:
+                self._door.wake()
+
     def turn(self, timeout: float | None) -> int:
         """Wait for at most `timeout` seconds and serve what has arrived; return the calls answered.
+
+        It is called by what `take` was given.
 
         Raises:
             ListenerClosed: this process was forked by a method that it served.
         """
-        self._attendance.recover()
-        self._attendance.take_up(self.dispatch.below)
-        self._attendance.take_up(self.dispatch.later)
+        if self._attendance.in_hand is not None:
+            self._attendance.recover()
+        for put_off in (self.dispatch.below, self.dispatch.later):
+            if put_off:
+                self._attendance.take_up(put_off)
         return self._turn(timeout)
 
     def guest_turn(self, timeout: float) -> int:
@@ -145,19 +163,11 @@ class Service:
         outer = self.dispatch.guest
         try:
             self.dispatch.guest = guest
-            return self._turn(timeout)
+            return self.take(partial(self._turn, timeout))
         finally:
             self.dispatch.guest = outer
 
     def _turn(self, timeout: float | None) -> int:
-        outer = self._thread, here.server, here.serves
-        try:
-            self._thread, here.server, here.serves = get_ident(), self._attendance, None
-            return self._take_turn(timeout)
-        finally:
-            self._thread, here.server, here.serves = outer
-
-    def _take_turn(self, timeout: float | None) -> int:
         attendance = self._attendance
         if attendance.has_news():
             timeout = 0
@@ -170,9 +180,9 @@ class Service:
         self.waited += now - self._since
         self._since = now
         callers = []
-        readers = self.callers.readers
+        find = self.callers.readers.get
         for number, _ in events:
-            caller = readers.get(number)
+            caller = find(number)
             if caller is not None:
                 callers.append(caller)
             elif number in self.callers.watched:  # deaths before all that the dead have written
@@ -183,7 +193,8 @@ class Service:
         if attendance.ready or (self.dispatch.later and not self.dispatch.guest):
             self._door.wake()
         self._warm = answered > 0
-        self._count_running()
+        self._since = monotonic()
+        self.ran += self._since - now
         return answered
 
     def _count_running(self) -> None:

@@ -116,7 +116,7 @@ class Turns:
         self._service.residence.thread = get_ident()
         try:
             with Deferred(self.wake, self._is_mine) as interrupt:
-                return serve(interrupt.check)
+                return self._service.take(partial(serve, interrupt.check))
         finally:
             self._serving = False
             self._close_if_due()

@@ -64,7 +64,8 @@ HEADER_SIZE: Final = _header.size
 #: kind, ident, number, member, payload
 Frame = tuple[int, int, int, int, "bytes | memoryview"]
 
-_pack, unpack_header = _header.pack, _header.unpack_from
+#: ``pack_header(size, ident, number, member, kind)``, for a payload that is no larger than `LIMIT`.
+pack_header, unpack_header = _header.pack, _header.unpack_from
 _number, _pair = Struct("<Q"), Struct("<QQ")
 _context = Struct("<dQB")
 #: The processes that one chain of calls can go through.
@@ -78,8 +79,13 @@ def header(kind: int, size: int, ident: int = 0, number: int = 0, member: int = 
         CodecError: the payload is larger than `LIMIT`.
     """
     if size > LIMIT:
-        raise CodecError(f"{size} bytes are too many for one call; at most {LIMIT} can travel")
-    return _pack(size, ident, number, member, kind)
+        raise oversized(size)
+    return pack_header(size, ident, number, member, kind)
+
+
+def oversized(size: int) -> CodecError:
+    """Return the error of a payload that is larger than `LIMIT`."""
+    return CodecError(f"{size} bytes are too many for one call; at most {LIMIT} can travel")
 
 
 def pack_number(number: int) -> bytes:
@@ -158,10 +164,11 @@ class Decoder:
         legal: the kinds that the other side may send: `FROM_CLIENT` or `FROM_OWNER`.
     """
 
-    __slots__ = ("_legal", "_parts", "missing")
+    __slots__ = ("_legal", "_parts", "_plain", "missing")
 
     def __init__(self, legal: frozenset[int]) -> None:
         self._legal = legal
+        self._plain = legal - {BATCH}
         self._parts: list[bytes | memoryview] = []
         #: Bytes that the frame under way still needs (or its header, while that is not whole).
         self.missing = 0
@@ -172,6 +179,11 @@ class Decoder:
         Raises:
             ProtocolError: these bytes are no frame that the other side may send.
         """
+        if not self.missing and len(data) >= HEADER_SIZE:
+            size, ident, number, member, kind = unpack_header(data)
+            if len(data) == HEADER_SIZE + size <= _VIEW_FROM and kind in self._plain:
+                # One frame and no more, as nearly always.
+                return [(kind, ident, number, member, data[HEADER_SIZE:])]
         if self.missing:
             self._parts.append(data)
             self.missing -= len(data)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import types
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pickle import PicklingError, dumps, loads
 from typing import Any
 
@@ -19,6 +20,7 @@ from ._rebuild import safe_str
 __all__ = [
     "ATOMS",
     "Refer",
+    "atom",
     "decode",
     "decode_call",
     "decode_failure",
@@ -42,6 +44,9 @@ _MAX_DEPTH, _MAX_ITEMS = 12, 10_000
 
 _all_atoms = ATOMS.issuperset
 
+#: ``atom(value)``: the bytes of a value whose exact type is one of `ATOMS`.
+atom = partial(dumps, protocol=5)
+
 
 def encode(value: object, refer: Refer | None = None) -> bytes:
     """One value as bytes.
@@ -57,7 +62,7 @@ def encode(value: object, refer: Refer | None = None) -> bytes:
     """
     kind = type(value)
     if kind in ATOMS:
-        return dumps(value, 5)
+        return atom(value)
     try:
         if refer is not None and kind in _CONTAINERS:
             value = _asked(value, refer)
@@ -72,9 +77,9 @@ def encode_atoms(args: tuple[Any, ...], kwargs: dict[str, Any] | None) -> bytes 
     """The arguments of a call as `encode_call` writes them, if nobody need be asked about any."""
     if _all_atoms(map(type, args)):
         if not kwargs:
-            return dumps(args, 5)
+            return atom(args)
         if _all_atoms(map(type, kwargs.values())):
-            return dumps([args, kwargs], 5)
+            return atom([args, kwargs])
     return None
 
 

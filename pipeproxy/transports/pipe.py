@@ -174,7 +174,19 @@ class Waiter:
         if self._skip:
             self._skip -= 1
         elif self._spin and timeout != 0:
-            ready = self._look()
+            # Look again and again for what is ready, until that has taken too long.
+            poll, limit = self._poll, monotonic() + self._spin
+            while True:
+                ready = poll(0)
+                if monotonic() > limit:
+                    self._penalty = min(self._penalty * 4, _MOST_SKIPPED)
+                    self._skip = self._penalty
+                    break
+                if ready:
+                    self._penalty = self._penalty // 2 or 1
+                    return ready
+                if self._yield:
+                    os.sched_yield()
             if ready:
                 return ready
         return self.sleep(timeout)
@@ -182,21 +194,6 @@ class Waiter:
     def sleep(self, timeout: float | None) -> list[tuple[int, int]]:
         """As `wait`, without spinning."""
         return self._poll(None if timeout is None else timeout * self._ticks)
-
-    def _look(self) -> list[tuple[int, int]]:
-        """Look again and again for what is ready; nothing if that took too long."""
-        poll, limit = self._poll, monotonic() + self._spin
-        while True:
-            ready = poll(0)
-            if monotonic() > limit:
-                self._penalty = min(self._penalty * 4, _MOST_SKIPPED)
-                self._skip = self._penalty
-                return ready
-            if ready:
-                self._penalty = self._penalty // 2 or 1
-                return ready
-            if self._yield:
-                os.sched_yield()
 
 
 def one_core() -> bool:
