@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import weakref
+from collections.abc import Callable
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ._marks import is_described
 from ._objects import Face
 from ._proxy import Proxy, proxy_class, remember_class
 from .codecs.pickle import ATOMS
 from .errors import SpecError
+
+if TYPE_CHECKING:
+    from ._spec import Spec
 
 
 def face_of(target: object) -> Face:
@@ -39,12 +43,19 @@ def face_of(target: object) -> Face:
     from ._spec import describe  # here, as only owners pay for it
     from ._stdlib import stand_for
 
-    spec = describe(type(target))
+    return show(type(target), describe(type(target)), stand_for(type(target)))
+
+
+def show(cls: type[Any], spec: Spec, stand: Callable[[Any], Any] | None) -> Face:
+    """Let objects of a class that are shared from now on show this, and return it.
+
+    Args:
+        stand: makes what is called in the place of an object; None if that is called itself.
+    """
     plain = spec.plain
-    remember_class(plain, type(target))
-    members = proxy_class(plain)._pipeproxy_members
-    face = Face(members, spec.conduct, stand_for(type(target)))
-    return _faces.setdefault(type(target), face)
+    remember_class(plain, cls)
+    face = _faces[cls] = Face(proxy_class(plain)._pipeproxy_members, spec.conduct, stand)
+    return face
 
 
 def travels_alive(value: object) -> bool:

@@ -155,17 +155,23 @@ class Shared:
         if member == RUN:
             function, *rest = args
             return function(self.target, *rest, **(kwargs or {}))
-        return self._use_attribute(member, *args)
+        return use_attribute(self.target, self.members, member, *args)
 
-    def _use_attribute(self, member: int, name: str, value: Any = None) -> Any:
-        if member == GET:
-            self.members.check_read(name)
-            return getattr(self.target, name)
-        self.members.check_write(name)
-        if member == SET:
-            return setattr(self.target, name, value)
-        assert member == DELETE
-        return delattr(self.target, name)
+
+def use_attribute(target: Any, members: Members, member: int, name: str, value: Any = None) -> Any:
+    """Get, set or delete an attribute of an object.
+
+    Raises:
+        NotExposed: it may not be.
+    """
+    if member == GET:
+        members.check_read(name)
+        return getattr(target, name)
+    members.check_write(name)
+    if member == SET:
+        return setattr(target, name, value)
+    assert member == DELETE
+    return delattr(target, name)
 
 
 def _repair(target: Any) -> None:

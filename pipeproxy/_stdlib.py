@@ -130,11 +130,11 @@ def stand_for(cls: type[Any]) -> Callable[[Any], Any] | None:
     if base is cls:
         return kind
     instead = frozenset(_instead(cls, base, kind))
-    return lambda target: _Mixed(target, kind(target), instead)
+    return lambda target: Mixed(target, kind(target), instead)
 
 
-class _Mixed:
-    """What is called for an object of a subclass: what that defines, and else its stand."""
+class Mixed:
+    """What is called for an object: some methods of a stand of it, and else its own."""
 
     def __init__(self, target: Any, stand: Any, instead: frozenset[str]) -> None:
         def pick(name: str) -> Any:

@@ -18,7 +18,7 @@ from mypy.plugin import ClassDefContext, FunctionContext, MethodContext, Plugin,
 from mypy.types import Type
 
 from ._mypy._links import PACKAGE, SHARED_MODULE, Links
-from ._mypy._sending import check_arguments, mark_shared
+from ._mypy._sending import Sending, mark_shared
 from ._mypy._travelling import mark
 
 __all__ = ["PipeproxyPlugin", "plugin"]
@@ -26,6 +26,7 @@ __all__ = ["PipeproxyPlugin", "plugin"]
 __version__ = ""
 
 _SHARING = {"pipeproxy._listener.share", "pipeproxy._spawn.spawn"}
+_OF_PROXIES = f"{PACKAGE}."
 
 
 class PipeproxyPlugin(Plugin):
@@ -34,6 +35,7 @@ class PipeproxyPlugin(Plugin):
     def __init__(self, options: Options) -> None:
         super().__init__(options)
         self._links = Links(options)
+        self._sending = Sending()
         if "mypy.dmypy_server" in sys.modules:
             # Of a stub that is new, a daemon learns by this alone: it asks a plugin for its
             # version before each run, and starts anew when that is another.
@@ -61,13 +63,12 @@ class PipeproxyPlugin(Plugin):
 
     def get_method_hook(self, fullname: str) -> Callable[[MethodContext], Type] | None:
         """Calls of proxies are looked at."""
-        if fullname == "pipeproxy._listener.Listener.share":
-            return mark_shared
-        if not fullname.startswith(f"{PACKAGE}."):
-            return None
-        return partial(check_arguments, fullname.rpartition(".")[2])
+        if fullname.startswith(_OF_PROXIES):
+            return partial(self._sending.check_arguments, fullname.rpartition(".")[2])
+        return mark_shared if fullname == "pipeproxy._listener.Listener.share" else None
 
     def _analyze_class(self, context: ClassDefContext) -> None:
+        self._sending.forget()
         mark(context)
         self._links.link(context)
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from queue import Queue
 from typing import Any
 
+from pipeproxy import by_reference
 from pipeproxy._references import homes
 from pipeproxy.managers import (
     BaseManager,
@@ -43,6 +44,29 @@ class Counter:
     def _reset(self) -> str:
         self.total = 0
         return "reset"
+
+
+class Branch:
+    """A class whose objects come by reference from a method."""
+
+    def __init__(self, leaves: int = 0) -> None:
+        self.leaves = leaves
+
+    @by_reference
+    def grow(self) -> Branch:
+        return Branch(self.leaves + 1)
+
+
+class Deck(Queue):  # type: ignore[type-arg]
+    """A queue with a method more, and one of its own."""
+
+    def __init__(self, cards: list[Any]) -> None:
+        super().__init__()
+        for card in cards:
+            self.put(card)
+
+    def pop(self) -> Any:
+        return self.get(False)
 
 
 class Shy:
@@ -122,6 +146,8 @@ class Manager(SyncManager):
 
 
 Manager.register("Counter", Counter)
+Manager.register("branch", Branch)
+Manager.register("deck", Deck)
 Manager.register("handmade", Counter, CounterProxy)
 Manager.register("open", Counter, OpenProxy)
 Manager.register("exposed", Counter, exposed=("add", "_reset"))

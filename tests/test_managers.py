@@ -31,6 +31,7 @@ from pipeproxy import (
     OwnerDied,
     _life,
     managers,
+    share,
     timeout,
 )
 
@@ -269,6 +270,68 @@ def test_an_object_of_a_class_of_the_users_is_shared_as_by_share(manager: Any) -
         counter._reset()
     with pytest.raises(AttributeError):
         counter.none
+
+
+def test_every_proxy_calls_by_name_what_it_shows(manager: Any) -> None:
+    table, rows, numbers = manager.dict(a={}), manager.list([3, 1]), manager.Array("i", [1, 2])
+    table["a"]._callmethod("update", (), {"b": 1})
+    assert table._callmethod("get", ("a",)) == {"b": 1}
+    rows._callmethod("sort", kwds={"reverse": True})
+    assert [rows._callmethod("__getitem__", (i,)) for i in range(2)] == [3, 1]
+    assert numbers._callmethod("__len__") == 2
+    value, space = manager.Value("i", 1), manager.Namespace(x=1)
+    value._callmethod("set", (2,))
+    space._callmethod("__setattr__", ("y", 3))
+    space._callmethod("__delattr__", ("x",))
+    assert (value.get(), space._callmethod("__getattribute__", ("y",))) == (2, 3)
+    assert str(space) == "Namespace(y=3)"
+    queue, lock, event = manager.Queue(), manager.Lock(), manager.Event()
+    queue._callmethod("put", (4,))
+    assert (queue._callmethod("get"), queue._callmethod("qsize")) == (4, 0)
+    assert [lock._callmethod("acquire", (False,)) for _ in range(2)] == [True, False]
+    event._callmethod("set")
+    assert event.is_set()
+    assert manager.deck([1])._callmethod("pop") == 1
+    counter = manager.Counter(5)
+    assert counter._callmethod("add", (1,)) == counter._callmethod("add", kwds={"amount": 0}) == 6
+    assert manager.branch()._callmethod("grow").leaves == 1
+
+
+def test_what_is_not_shown_is_not_called_by_name_either(manager: Any) -> None:
+    for proxy in (manager.Counter(), manager.exposed(), manager.dict(), manager.Lock()):
+        for name in ("_private", "__class__", "__reduce_ex__", "_getattr"):
+            with pytest.raises(managers.RemoteError, match=name) as caught:
+                proxy._callmethod(name)
+            assert isinstance(caught.value, NotExposed)
+    counter = manager.Counter()
+    with pytest.raises(NotExposed):
+        counter._callmethod("__getattribute__", ("_reset",))
+    with pytest.raises(NotExposed):
+        counter._callmethod("__setattr__", ("__class__", int))
+    assert not hasattr(share(Counter())[0], "_callmethod")
+
+
+def test_a_call_by_name_that_waits_keeps_nobody_waiting(manager: Any, context: BaseContext) -> None:
+    queue = manager.Queue()
+    with Child(context, take_by_name, queue) as child:
+        poll_until(lambda: manager.waiting(queue) == 1)
+        queue.put("put")
+        assert child.result() == "put"
+
+
+def take_by_name(queue: Any) -> Any:
+    return queue._callmethod("get", (True, PATIENCE))
+
+
+def test_every_proxy_returns_a_copy_of_its_object(manager: Any) -> None:
+    table, space, counter = manager.dict(a={}), manager.Namespace(x=1), manager.Counter(5)
+    copies = table._getvalue(), space._getvalue(), counter._getvalue()
+    assert [type(kept) for kept in copies] == [dict, managers.Namespace, Counter]
+    table["a"]["b"], space.x, counter.total = 1, 2, 6
+    assert (copies[0], copies[1].x, copies[2].total) == ({"a": {}}, 1, 5)
+    assert type(counter) is not Counter is type(copies[2])
+    with pytest.raises(TypeError, match="cannot pickle"):
+        manager.Lock()._getvalue()
 
 
 def test_an_exception_arrives_as_itself_with_the_managers_traceback(manager: Any) -> None:

@@ -149,6 +149,63 @@ def test_every_way_of_running_mypy_finds_the_same_whatever_becomes_of_a_stub(
     assert with_stub(project.found()) == (True, False, True)
 
 
+JOBS = """
+import threading
+from dataclasses import dataclass
+
+@dataclass
+class Job:
+    lock: threading.Lock
+"""
+KEYS = "import threading\nKey = int\n"  # analyzed again without any class
+SENDER = """
+from typing import Any
+from pipeproxy import share
+from safe import Safe
+from jobs import Job
+
+def work(job: Job, key: Any) -> None:
+    proxy, _ = share(Safe())
+    proxy.put(job)
+    proxy.open(key)
+"""
+SAFE = """
+import keys
+from pipeproxy import proxied
+
+@proxied
+class Safe:
+    def put(self, thing: object) -> None: ...
+    def open(self, key: keys.Key) -> None: ...
+"""
+
+
+@pytest.mark.once
+@pytest.mark.timeout(400)
+def test_what_was_certain_of_a_type_is_forgotten_when_what_it_is_made_of_changes(
+    project: Project,
+) -> None:
+    for name, text in (("jobs", JOBS), ("keys", KEYS), ("safe", SAFE), ("clerk", SENDER)):
+        (project.path / f"{name}.py").write_text(text, "utf-8")
+    jobs, keys = project.path / "jobs.py", project.path / "keys.py"
+    project.run("pipeproxy", "stubs", "safe")
+    assert reported(project) == ["proxy.put(job)"]
+    project.edit(jobs, "lock: threading.Lock", "lock: int")
+    assert reported(project) == []
+    project.edit(keys, "Key = int", "Key = threading.Lock")
+    assert reported(project) == ["proxy.open(key)"]
+    project.edit(keys, "Key = threading.Lock", "Key = int")
+    project.edit(jobs, "lock: int", "lock: threading.Lock")
+    assert reported(project) == ["proxy.put(job)"]
+
+
+def reported(project: Project) -> list[str]:
+    """The lines of the clerk that pass what cannot be pickled."""
+    lines = (project.path / "clerk.py").read_text("utf-8").splitlines()
+    found = [line for line in project.found() if line.endswith("[unpicklable]")]
+    return [lines[int(line.split(":")[1]) - 1].strip() for line in found]
+
+
 class Sent:
     """Stands for any proxy: encodes what it is passed, as if it were sent."""
 

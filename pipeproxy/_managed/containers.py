@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 from .._marks import proxied
 from .._members import FORWARDED
+from .byname import ByName
 
 
-class List(list[Any]):
+class List(ByName, list[Any]):
     """A managed list."""
 
     def __getitem__(self, index: Any) -> Any:
@@ -57,7 +58,7 @@ class List(list[Any]):
         return self.copy()
 
 
-class Dict(dict[Any, Any]):
+class Dict(ByName, dict[Any, Any]):
     """A managed dict; `keys`, `values` and `items` return lists."""
 
     def __getitem__(self, key: Any) -> Any:
@@ -123,7 +124,7 @@ class _InnerDict(Dict):
     """A dict likewise."""
 
 
-class _InnerSet(set[Any]):
+class _InnerSet(ByName, set[Any]):
     """A set likewise."""
 
     def copy(self) -> set[Any]:
@@ -212,7 +213,7 @@ class Value:
         return f"Value({self._typecode!r}, {self.value!r})"
 
 
-class Array(array.array):  # type: ignore[type-arg]
+class Array(ByName, array.array):  # type: ignore[type-arg]
     """An array of numbers.
 
     Args:
@@ -241,6 +242,6 @@ def _is_special(cls: type[Any], name: str) -> bool:
 
 
 for _cls in (List, Dict, _InnerSet, Array):  # and nothing that is set on the object
-    proxied(_cls, expose=[*shown(_cls), "_getvalue"])
+    proxied(_cls, expose=[*shown(_cls), "_callmethod", "_getvalue"])
 proxied(Namespace)
 proxied(Value)

@@ -13,7 +13,8 @@ from .._marks import is_described, proxied
 from .._spec import describe
 from .._stdlib import stand_for
 from .._values import by_value
-from ..errors import NotExposed, SpecError
+from ..errors import SpecError
+from .byname import Refused, show_by_name
 from .desk import Desk
 
 #: Where the classes are whose objects are plain data: found in others, they travel as copies.
@@ -69,7 +70,7 @@ class Handle:
         """Call a member of the object.
 
         Raises:
-            NotExposed: it is not among those that may be called.
+            Refused: it is not among those that may be called.
         """
         if name in self._exposed:
             result = getattr(self._called, name)(*args, **kwargs)
@@ -79,7 +80,7 @@ class Handle:
         if name == TEXT:
             return repr(self._target)
         kind = type(self._target).__qualname__
-        raise NotExposed(f"{kind}.{name} is not among the names that were registered as exposed")
+        raise Refused(f"{kind}.{name} is not among the names that were registered as exposed")
 
 
 class ThreadedHandle(Handle):
@@ -128,6 +129,10 @@ class Registry:
         cls = type(made)
         if cls.__module__ not in _COPIED and not is_described(cls):
             proxied(cls)
+        try:
+            show_by_name(made)
+        except SpecError:
+            pass  # no object to share: it travels as it is, or is refused on its way
         return made
 
     def handle(

@@ -8,6 +8,7 @@ Whether there is a stub is asked of the file system: a worker of mypy has not re
 from __future__ import annotations
 
 import re
+from functools import cached_property
 from pathlib import Path
 
 from mypy.modulefinder import mypy_path
@@ -29,7 +30,6 @@ class Links:
     def __init__(self, options: Options) -> None:
         directories = dict.fromkeys([*mypy_path(), *options.mypy_path])
         self._roots = [Path(directory, PACKAGE) for directory in directories]
-        self._read: dict[Path, tuple[tuple[int, int], list[str]]] = {}
         #: What was found for each module: where that changes, a daemon starts anew.
         self._found: dict[str, list[str]] = {}
 
@@ -37,45 +37,36 @@ class Links:
         """The names of the Protocols in the stub of a module, none if there is no stub."""
         found = self._found.get(module)
         if found is None:
-            found = self._found[module] = self._look_for(module)
+            path = self._stubs.get(module)
+            found = self._found[module] = [] if path is None else _protocols(path)
         return found
-
-    def _look_for(self, module: str) -> list[str]:
-        if module.partition(".")[0] == PACKAGE:
-            return []
-        for root in self._roots:
-            base = root.joinpath(*module.split("."))
-            for path in (base / "__init__.pyi", base.with_name(f"{base.name}.pyi")):
-                found = self._protocols(path)
-                if found is not None:
-                    return found
-        return []
 
     def all_proxies(self) -> str:
         """The names of all Protocols in all stubs, and where they are."""
-        paths = sorted(path for root in self._roots for path in root.rglob("*.pyi"))
-        return "; ".join(f"{path}: {' '.join(self._protocols(path) or ())}" for path in paths)
+        return "; ".join(
+            f"{path}: {' '.join(self.proxies_in(module))}" for module, path in self._stubs.items()
+        )
 
-    def _protocols(self, path: Path) -> list[str] | None:
-        try:
-            status = path.stat()
-            stamp = (status.st_mtime_ns, status.st_size)
-            if self._read.get(path, (None, []))[0] != stamp:
-                self._read[path] = (stamp, _PROTOCOL.findall(path.read_text("utf-8")))
-            return self._read[path][1]
-        except OSError:
-            self._read.pop(path, None)
-            return None
+    @cached_property
+    def _stubs(self) -> dict[str, Path]:
+        """The stub of each module that has one; the first counts, as for mypy."""
+        found: dict[str, Path] = {}
+        for root in self._roots:
+            for path in sorted(root.rglob("*.pyi")):  # a package comes before a module
+                names = path.relative_to(root).with_suffix("").parts
+                found.setdefault(".".join(names).removesuffix(".__init__"), path)
+        return found
 
     def link(self, context: ClassDefContext) -> None:
         """Give a class the base that says which type its proxies have."""
         api, info = context.api, context.cls.info
         assert isinstance(api, SemanticAnalyzer), "hooks of classes are called by this alone"
         module = api.cur_mod_id
+        proxies = self.proxies_in(module)
+        if not proxies:
+            return
         name = context.cls.fullname.removeprefix(f"{module}.").replace(".", "_") + "Proxy"
-        if name not in self.proxies_in(module) or any(
-            b.type.fullname == _SHARED for b in info.bases
-        ):
+        if name not in proxies or any(b.type.fullname == _SHARED for b in info.bases):
             return
         shared = api.lookup_fully_qualified_or_none(_SHARED)
         proxy = api.lookup_fully_qualified_or_none(f"{PACKAGE}.{module}.{name}")
@@ -85,6 +76,13 @@ class Links:
             return
         if isinstance(shared.node, TypeInfo):
             _add_base(info, shared.node, Instance(proxy.node, _arguments(info, proxy.node)))
+
+
+def _protocols(path: Path) -> list[str]:
+    try:
+        return _PROTOCOL.findall(path.read_text("utf-8"))
+    except OSError:
+        return []  # it is gone since it was seen
 
 
 def _arguments(info: TypeInfo, proxy: TypeInfo) -> list[Type]:

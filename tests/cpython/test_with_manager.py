@@ -29,7 +29,6 @@ CLASSES = [
     "TestSyncManagerTypes",
 ]
 
-NO_CALLMETHOD = "calls _callmethod of a proxy of no class of the user's, which is a plain one"
 PLAIN_ERROR = "asks for a RemoteError; what is raised in the manager arrives as it is"
 NAMED_ERROR = "asks for the error of a __reduce__; a CodecError names the argument"
 PRIVATE = "sets a private name, which stays on a standard proxy and is refused by ours"
@@ -41,9 +40,6 @@ DEAD_HOLDER = "releases what a process held that is dead, and what is free since
 EXCEPTIONS = {
     "WithManagerTestContainers.test_namespace": PRIVATE,
     "WithManagerTestEvent.test_repr": REPR,
-    "WithManagerTestMyManager.test_mymanager": NO_CALLMETHOD,
-    "WithManagerTestMyManager.test_mymanager_context": NO_CALLMETHOD,
-    "WithManagerTestMyManager.test_mymanager_context_prestarted": NO_CALLMETHOD,
     "WithManagerTestPool.test_make_pool": PLAIN_ERROR,
     "WithManagerTestPool.test_map_unplicklable": NAMED_ERROR,
     "WithManagerTestRemoteManager.test_remote": XMLRPC,
