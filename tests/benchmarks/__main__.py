@@ -7,6 +7,7 @@ ratios are the medians of each round's own: what else the machine does changes b
 from __future__ import annotations
 
 import argparse
+import math
 import statistics
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import time
 from pathlib import Path
 
 from .measure import WORKS, Echo
+from .others import OTHERS
 from .peers import PEERS
 
 ROOT = Path(__file__).parent.parent.parent
@@ -68,22 +70,30 @@ def imports(rounds: int) -> Figures:
 
 def ratio(figures: Figures, other: str, *, smaller_is_better: bool) -> str:
     """How many times as good as `other` pipeproxy is."""
-    if other not in figures:
-        return ""
+    if other not in figures or any(map(math.isnan, figures[other])):
+        return "-"
     pairs = zip(figures["pipeproxy"], figures[other], strict=True)
     return f"{statistics.median(b / a if smaller_is_better else a / b for a, b in pairs):.2f}"
 
 
-def row(title: str, figures: Figures, *, seconds: bool) -> str:
+def row(title: str, figures: Figures, peers: list[str], *, seconds: bool) -> str:
     """One line of the table: calls per second, or milliseconds."""
     cells = [title]
-    for peer in PEERS:
+    for peer in peers:
         median = statistics.median(figures[peer]) if peer in figures else None
         cells.append(
-            "" if median is None else f"{median * 1e3:,.1f}" if seconds else f"{median:,.0f}"
+            "-"
+            if median is None or math.isnan(median)
+            else f"{median * 1e3:,.1f}"
+            if seconds
+            else f"{median:,.0f}"
         )
     cells += [ratio(figures, other, smaller_is_better=seconds) for other in ("manager", "raw")]
-    return "{:22}{:>12}{:>12}{:>12}{:>12}{:>12}".format(*cells)
+    return line(cells)
+
+
+def line(cells: list[str]) -> str:
+    return f"{cells[0]:26}" + "".join(f"{cell:>12}" for cell in cells[1:])
 
 
 def main() -> None:
@@ -96,20 +106,30 @@ def main() -> None:
         help="owner and clients on one core, on two, or where the kernel likes (default)",
     )
     parser.add_argument("--scale", type=float, default=1.0, help="make so many times the calls")
+    parser.add_argument(
+        "--with",
+        nargs="*",
+        default=[],
+        choices=list(OTHERS),
+        dest="others",
+        help="measure these as well; they have to be installed",
+    )
+    parser.add_argument("--only", nargs="*", default=list(WORKS), choices=list(WORKS), help="works")
     options = parser.parse_args()
 
-    works: dict[str, Figures] = {work: {peer: [] for peer in PEERS} for work in WORKS}
+    peers = [*PEERS, *options.others]
+    works: dict[str, Figures] = {work: {peer: [] for peer in peers} for work in options.only}
     for number in range(options.rounds):
         for work, figures in works.items():
-            for peer in in_turn(list(PEERS), number):
+            for peer in in_turn(peers, number):
                 figures[peer].append(measured(peer, work, options.pin, options.scale))
         print(f"round {number + 1} of {options.rounds}", file=sys.stderr)
 
-    print("{:22}{:>12}{:>12}{:>12}{:>12}{:>12}".format("", *PEERS, "× manager", "× raw"))
+    print(line(["", *peers, "× manager", "× raw"]))
     for work, figures in works.items():
         seconds = isinstance(WORKS[work], Echo)
-        print(row(f"{work}, {'ms' if seconds else 'calls/s'}", figures, seconds=seconds))
-    print(row("import, ms", imports(options.rounds), seconds=True))
+        print(row(f"{work}, {'ms' if seconds else '/s'}", figures, peers, seconds=seconds))
+    print(row("import, ms", imports(options.rounds), peers, seconds=True))
     print("× above 1: pipeproxy is so many times as fast; medians of", options.rounds, "rounds")
 
 

@@ -15,7 +15,11 @@ from multiprocessing.process import BaseProcess
 from multiprocessing.synchronize import Barrier
 from typing import NamedTuple
 
+from .others import OTHERS
 from .peers import PEERS, Callee, Peer
+
+#: What a peer says whose owner does not count.
+UNKNOWN = -1
 
 #: Seconds after which a client gives up waiting for the others to start.
 _PATIENCE = 60.0
@@ -36,10 +40,29 @@ class Echo(NamedTuple):
     times: int
 
 
-WORKS: dict[str, Calls | Echo] = {
+class InFlight(NamedTuple):
+    """One client has `times` calls in flight, as many at once as it may, in one of several `ways`.
+
+    The ways: "pipelined", as the peer does it best; "submitted", one by one; "awaited", each by a
+    task of its own.
+    """
+
+    way: str
+    times: int
+    clients: int = 1
+
+
+Work = Calls | Echo | InFlight
+
+WORKS: dict[str, Work] = {
     "1 client": Calls(1, 10_000),
     "4 clients": Calls(4, 4_000),
     "32 clients": Calls(32, 500),
+    "256 clients": Calls(256, 60),
+    "10,000 in flight": InFlight("pipelined", 10_000),
+    "10,000 submitted": InFlight("submitted", 10_000),
+    "1,000 awaited": InFlight("awaited", 1_000),
+    "published reads": InFlight("read", 100_000),
     "1 MiB echo": Echo(1, 40),
     "64 MiB echo": Echo(64, 3),
 }
@@ -54,6 +77,16 @@ def call_many(callee: Callee, times: int, barrier: Barrier) -> list[float]:
     begin = time.monotonic()
     for _ in range(times):
         add(1)
+    return [begin, time.monotonic()]
+
+
+def fly_many(callee: Callee, way: str, times: int, barrier: Barrier) -> list[float]:
+    """When the first of `times` calls began and the last one ended."""
+    fly = getattr(callee, way)
+    fly(_WARM_UP)
+    barrier.wait(_PATIENCE)
+    begin = time.monotonic()
+    fly(times)
     return [begin, time.monotonic()]
 
 
@@ -72,12 +105,18 @@ def echo_many(callee: Callee, mebibytes: int, times: int) -> list[float]:
     return seconds
 
 
-def client(
-    peer: Peer, number: int, work: Calls | Echo, barrier: Barrier, result: Connection
-) -> None:
-    callee = peer.connect(number)
-    if isinstance(work, Calls):
+def client(peer: Peer, number: int, work: Work, barrier: Barrier, result: Connection) -> None:
+    try:
+        callee = peer.connect(number)
+    except LookupError:
+        result.send(None)
+        return
+    if isinstance(work, InFlight) and not hasattr(callee, work.way):
+        result.send(None)
+    elif isinstance(work, Calls):
         result.send(call_many(callee, work.times, barrier))
+    elif isinstance(work, InFlight):
+        result.send(fly_many(callee, work.way, work.times, barrier))
     else:
         result.send(echo_many(callee, *work))
 
@@ -88,14 +127,12 @@ def pin_to(core: int | None) -> None:
         os.sched_setaffinity(0, {core})
 
 
-def measure(
-    peer_name: str, work: Calls | Echo, owner_core: int | None, client_core: int | None
-) -> float:
+def measure(peer_name: str, work: Work, owner_core: int | None, client_core: int | None) -> float:
     """One number, see above."""
     pin_to(owner_core)
     context = multiprocessing.get_context("fork")
-    clients = work.clients if isinstance(work, Calls) else 1
-    peer = PEERS[peer_name](clients)
+    clients = 1 if isinstance(work, Echo) else work.clients
+    peer: Peer = (PEERS | OTHERS)[peer_name](clients)
     barrier = context.Barrier(clients)
     results: list[Connection] = []
     processes: list[BaseProcess] = []
@@ -111,12 +148,16 @@ def measure(
     peer.serve(processes)
     if any(process.exitcode for process in processes):
         raise AssertionError(f"clients ended with {[process.exitcode for process in processes]}")
-    times: list[list[float]] = [result.recv() for result in results]
+    told: list[list[float] | None] = [result.recv() for result in results]
+    times = [moments for moments in told if moments]
+    if not times:
+        return float("nan")  # such work it cannot do
     total = peer.total()
     peer.close()
     if isinstance(work, Echo):
         return statistics.median(times[0])
-    if total != clients * (work.times + _WARM_UP):
+    reads = isinstance(work, InFlight) and work.way == "read"
+    if not reads and total not in {clients * (work.times + _WARM_UP), UNKNOWN}:
         raise AssertionError(f"{total} calls were counted")
     return clients * work.times / (max(end for _, end in times) - min(begin for begin, _ in times))
 

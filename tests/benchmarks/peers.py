@@ -1,10 +1,12 @@
 """Three ways to call one object from several processes, all by fork.
 
-Each peer is made in the owner before its clients are forked and then used as its `Peer` says.
+Each peer is made in the owner before its clients are forked and then used as its `Peer` says. Those
+that have to be installed are in `others`.
 """
 
 from __future__ import annotations
 
+import asyncio
 import multiprocessing
 import os
 import pickle
@@ -15,7 +17,7 @@ from multiprocessing.managers import BaseManager
 from multiprocessing.process import BaseProcess
 from typing import Any, Protocol
 
-from pipeproxy import share
+from pipeproxy import aio, batch, share, submit
 
 
 class Counter:
@@ -36,7 +38,10 @@ class Counter:
 
 
 class Callee(Protocol):
-    """What a client calls: the peer's own proxy, with nothing of ours round it."""
+    """What a client calls: the peer's own proxy, with nothing of ours round it.
+
+    Where it has the way of an `InFlight`, a method of that name takes the number of calls.
+    """
 
     @property
     def add(self) -> Callable[[int], int]: ...
@@ -60,13 +65,43 @@ class Peer(Protocol):
     def close(self) -> None: ...
 
 
+class PipeProxyCallee:
+    """The proxy's own methods, and its verbs."""
+
+    def __init__(self, proxy: Any) -> None:
+        self._proxy = proxy
+        self.add: Callable[[int], int] = proxy.add
+        self.echo: Callable[[Any], Any] = proxy.echo
+
+    def pipelined(self, times: int) -> None:
+        with batch():
+            futures = [submit(self.add, 1) for _ in range(times)]
+        for future in futures:
+            future.result()
+
+    def submitted(self, times: int) -> None:
+        for future in [submit(self.add, 1) for _ in range(times)]:
+            future.result()
+
+    def awaited(self, times: int) -> None:
+        async def main() -> None:
+            await asyncio.gather(*[aio(self.add)(1) for _ in range(times)])
+
+        asyncio.run(main())
+
+    def read(self, times: int) -> None:
+        proxy = self._proxy
+        for _ in range(times):
+            proxy.total
+
+
 class PipeProxy:
     def __init__(self, clients: int) -> None:
         self._counter = Counter()
         self._proxy, self._listener = share(self._counter)
 
     def connect(self, number: int) -> Callee:
-        return self._proxy
+        return PipeProxyCallee(self._proxy)
 
     def serve(self, clients: Sequence[BaseProcess]) -> None:
         self._listener.serve(until=clients)
@@ -110,38 +145,61 @@ class Manager:
 
 
 _size = struct.Struct("<I")
+#: Calls that are in flight at once where they are pipelined.
+_DEEP = 64
 #: One read takes a whole small frame.
 _CHUNK = 16384
 
 
-def _send(descriptor: int, value: object) -> None:
-    body = pickle.dumps(value, pickle.HIGHEST_PROTOCOL)
-    sent = os.writev(descriptor, [_size.pack(len(body)), body]) - _size.size
-    while sent < len(body):
-        sent += os.write(descriptor, memoryview(body)[sent:])
+def _send(descriptor: int, *values: object) -> None:
+    data = b""
+    for value in values:
+        body = pickle.dumps(value, pickle.HIGHEST_PROTOCOL)
+        if len(body) > _CHUNK:  # not copied once more
+            os.write(descriptor, data + _size.pack(len(body)))
+            data = body
+        else:
+            data += _size.pack(len(body)) + body
+    sent = os.write(descriptor, data)
+    while sent < len(data):
+        sent += os.write(descriptor, memoryview(data)[sent:])
 
 
 def _receive(descriptor: int) -> Any:
-    start = os.read(descriptor, _CHUNK)
-    if not start:
+    (value,) = _receive_all(descriptor)
+    return value
+
+
+def _receive_all(descriptor: int) -> list[Any]:
+    """Read once, and more where a message is cut off; return all messages that have come."""
+    data = os.read(descriptor, _CHUNK)
+    if not data:
         raise EOFError
-    (size,) = _size.unpack_from(start)
-    if len(start) - _size.size == size:
-        return pickle.loads(memoryview(start)[_size.size :])
-    body = bytearray(size)
-    rest = memoryview(body)
-    rest[: len(start) - _size.size] = start[_size.size :]
-    rest = rest[len(start) - _size.size :]
-    while rest:
-        rest = rest[os.readv(descriptor, [rest]) :]
-    return pickle.loads(body)
+    found, start = [], 0
+    while start < len(data):
+        while len(data) - start < _size.size:
+            data += os.read(descriptor, _CHUNK)
+        (size,) = _size.unpack_from(data, start)
+        start += _size.size
+        if size > len(data) - start:
+            rest = bytearray(size)
+            view = memoryview(rest)
+            have = len(data) - start
+            view[:have] = data[start:]
+            while have < size:
+                have += os.readv(descriptor, [view[have:]])
+            found.append(pickle.loads(rest))
+            break
+        found.append(pickle.loads(memoryview(data)[start : start + size]))
+        start += size
+    return found
 
 
 class RawClient:
     """A method is called by its name and arguments in a pickle."""
 
-    def __init__(self, read: int, write: int) -> None:
-        self._read, self._write = read, write
+    def __init__(self, read: int, write: int, value: Any) -> None:
+        self._read, self._write, self._value = read, write, value
 
     def add(self, amount: int) -> int:
         _send(self._write, ("add", amount))
@@ -152,6 +210,27 @@ class RawClient:
         _send(self._write, ("echo", value))
         return _receive(self._read)
 
+    def pipelined(self, times: int) -> None:
+        """64 calls at a time, in one write."""
+        body = pickle.dumps(("add", 1), pickle.HIGHEST_PROTOCOL)
+        message = _size.pack(len(body)) + body
+        left = times
+        while left:
+            deep = min(left, _DEEP)
+            os.write(self._write, message * deep)
+            answered = 0
+            while answered < deep:
+                answered += len(_receive_all(self._read))
+            left -= deep
+
+    submitted = pipelined
+
+    def read(self, times: int) -> None:
+        """Read a `multiprocessing.Value` under its lock."""
+        value = self._value
+        for _ in range(times):
+            value.value
+
 
 class Raw:
     """What one would write by hand: blocking pipes, and a loop round `getattr`."""
@@ -160,13 +239,14 @@ class Raw:
         self._counter = Counter()
         self._requests = [os.pipe() for _ in range(clients)]
         self._replies = [os.pipe() for _ in range(clients)]
+        self._value = multiprocessing.Value("q")
 
     def connect(self, number: int) -> Callee:
         # Only the client itself may hold its request pipe open, or the owner never sees it end.
         for n, (_, write) in enumerate(self._requests):
             if n != number:
                 os.close(write)
-        return RawClient(self._replies[number][0], self._requests[number][1])
+        return RawClient(self._replies[number][0], self._requests[number][1], self._value)
 
     def serve(self, clients: Sequence[BaseProcess]) -> None:
         replies = {}
@@ -180,12 +260,12 @@ class Raw:
             ready = poll.poll() if len(replies) > 1 else [(read, 0) for read in replies]
             for read, _ in ready:
                 try:
-                    name, argument = _receive(read)
+                    calls = _receive_all(read)
                 except EOFError:
                     poll.unregister(read)
                     del replies[read]
                 else:
-                    _send(replies[read], getattr(self._counter, name)(argument))
+                    _send(replies[read], *[getattr(self._counter, n)(a) for n, a in calls])
         for client in clients:
             client.join()
 
