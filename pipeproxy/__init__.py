@@ -64,6 +64,8 @@ from .errors import (
 )
 
 if typing.TYPE_CHECKING:
+    from ._awaited import aio
+    from ._futures import submit
     from ._lent import by_ref
     from ._listener import Listener, share
     from ._locked import locked
@@ -71,7 +73,7 @@ if typing.TYPE_CHECKING:
     from ._shared import Shared
     from ._spawn import Host, spawn, spawning
     from ._values import by_value
-    from ._verbs import aio, batch, notify, run, submit
+    from ._verbs import batch, notify, run
 
 __all__ = [
     "CallLost",
@@ -119,7 +121,7 @@ _LATER = {
     "Host": "_spawn",
     "Listener": "_listener",
     "Shared": "_shared",
-    "aio": "_verbs",
+    "aio": "_awaited",
     "batch": "_verbs",
     "by_ref": "_lent",
     "by_value": "_values",
@@ -130,7 +132,7 @@ _LATER = {
     "share": "_listener",
     "spawn": "_spawn",
     "spawning": "_spawn",
-    "submit": "_verbs",
+    "submit": "_futures",
 }
 
 

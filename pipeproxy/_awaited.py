@@ -8,10 +8,15 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import deque
-from typing import Any, Generic, TypeVar
+from collections.abc import Callable, Coroutine
+from types import CoroutineType
+from typing import Any, Generic, ParamSpec, TypeVar, overload
 
 from ._promises import Promise
+from ._verbs import begin
 
+P = ParamSpec("P")
+R = TypeVar("R")
 T = TypeVar("T")
 
 
@@ -95,3 +100,37 @@ def _tell_all(due: _Due) -> None:
             future.set_result(value)
         else:
             future.set_exception(error)
+
+
+@overload
+def aio(method: Callable[P, Coroutine[Any, Any, R]], /) -> Callable[P, Coroutine[Any, Any, R]]: ...
+
+
+@overload
+def aio(method: Callable[P, R], /) -> Callable[P, Coroutine[Any, Any, R]]: ...
+
+
+def aio(method: Callable[..., Any], /) -> Callable[..., Any]:
+    """Return a method of a proxy as an async function, to be called and awaited.
+
+    It takes no thread for each call. The call begins when it is awaited, or made a task of; calls
+    of one thread begin in their order. If the task is cancelled the call is given up, see
+    `pipeproxy.cancelled`, and everything else goes on. In the owner's own process the method is
+    called in the task.
+
+    Args:
+        method: of a proxy; it may be async itself.
+
+    Raises:
+        TypeError: when it is awaited: it is no method of a proxy, or got other arguments.
+        BaseException: when it is awaited: as of a plain call.
+    """
+
+    async def call(*args: Any, **kwargs: Any) -> Any:
+        promise: Awaited[Any] = Awaited(asyncio.get_running_loop())
+        begin("aio", method, promise, args, kwargs)
+        value = await promise.outcome()
+        # Only from an object of this very process can one come.
+        return await value if type(value) is CoroutineType else value
+
+    return call

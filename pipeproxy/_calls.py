@@ -17,7 +17,7 @@ from ._inside import Inside
 from ._lines import Lines
 from ._members import Plain, name_of, parameters_of
 from ._promises import Promise, fulfil
-from ._wire import CALL, CALL_WITHIN, RESULT, UP, UP_RESULT, header
+from ._wire import CALL, CALL_WITHIN, LIMIT, RESULT, UP, UP_RESULT, oversized, pack_header
 from .codecs import pickle as codec
 from .errors import CodecError, ListenerClosed, OwnerDied
 
@@ -93,7 +93,7 @@ class Owner:
         deadline = _deadline.current()
         kind, payload, lent = CALL, codec.encode_atoms(args, kwargs), None
         if payload is None or served is not None or deadline is not None:
-            kind, payload, lent = self._request(plain, member, args, kwargs, deadline)
+            kind, payload, lent = self._request(plain, member, args, kwargs, served, deadline)
         try:
             line, ident = self._exchange.line(deadline)
         except BaseException:
@@ -144,33 +144,40 @@ class Owner:
         if self.inside.blocks:
             self.inside.leave_forgotten()
         served = here.served
-        up = self._way_up(served) if served is not None or not self.route.address else None
-        if up is not None:
-            fulfil(promise, partial(self._call_up, up, number, plain, member, args, kwargs), member)
-            return
-        deadline = _deadline.current()
-        kind, payload, lent = self._request(plain, member, args, kwargs, deadline)
-        ident = 0
+        if served is not None or not self.route.address:
+            up = self._way_up(served)
+            if up is not None:
+                call = partial(self._call_up, up, number, plain, member, args, kwargs)
+                fulfil(promise, call, member)
+                return
+        deadline, waits = _deadline.current(), promise is None or promise.waits
+        kind, payload, lent = CALL, codec.encode_atoms(args, kwargs), None
+        if payload is None or served is not None or deadline is not None:
+            kind, payload, lent = self._request(plain, member, args, kwargs, served, deadline)
         try:
             flight = self._exchange.flight(deadline)
-            if promise is None or promise.waits:
+            if waits and flight.is_full():
                 self._exchange.make_room(flight, deadline)
+            ident = 0
             if promise is not None:
                 ident = next(idents)
                 promise.arm(ident, deadline, flight, self, (plain, member, args), lent)
-            frame = header(kind, len(payload), ident, number, member) + payload
-            flight.put(frame, promise, gather=promise is None or promise.waits)
+            if len(payload) > LIMIT:
+                raise oversized(len(payload))
+            frame = pack_header(len(payload), ident, number, member, kind) + payload
+            flight.put(frame, promise, waits)
         except BaseException:
             if lent is not None and not (promise is not None and promise.sent):
                 lent.take_back()
             raise
 
-    def _request(
+    def _request(  # noqa: PLR0913, PLR0917 - as `call`, and in what it is made
         self,
         plain: Plain,
         member: int,
         args: tuple[Any, ...],
         kwargs: dict[str, Any] | None,
+        served: Served | None,
         deadline: float | None,
     ) -> tuple[int, bytes, Any]:
         """Return the kind and the payload of a call, and what it lends."""
@@ -182,7 +189,6 @@ class Owner:
             except BaseException:
                 lent.take_back()
                 raise
-        served = here.served
         if served is None and deadline is None:
             return CALL, payload, lent
         return CALL_WITHIN, context_of(served, deadline) + payload, lent

@@ -132,7 +132,7 @@ class Flight:
 
     # -- sending ----------------------------------------------------------------------------------
 
-    def put(self, frame: bytes, pending: Pending | None, *, gather: bool = False) -> None:
+    def put(self, frame: bytes, pending: Pending | None, gather: bool = False) -> None:
         """Let a frame be sent, after all that were before it; any thread may.
 
         Args:

@@ -1,38 +1,43 @@
-"""Futures of calls that are in flight."""
+"""Calls that are submitted, and their futures."""
 
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable, Coroutine
 from concurrent import futures
 from concurrent.futures import _base
-from typing import Any, TypeVar
+from typing import Any, ParamSpec, TypeVar, overload
 
 from . import _life
 from ._courier import courier
 from ._promises import Promise
+from ._verbs import begin
 
+P = ParamSpec("P")
+R = TypeVar("R")
 T = TypeVar("T")
 
 _PENDING, _RUNNING, _FINISHED = _base.PENDING, _base.RUNNING, _base.FINISHED
 
 
-class _Condition:
-    """The condition of all futures: a lock that is held for moments, and nobody waits for it.
+class _Shared:
+    """The lock and the condition of all futures: had for moments, and nobody waits for it.
 
     One for each would be half of what a future costs. Whoever waits for a future has a lock of its
     own among the future's waiters, where `concurrent.futures.wait` has its.
     """
 
     def __init__(self) -> None:
-        self.of_all = threading.Condition()
+        self.forked()
         _life.at_fork(self)
 
     def forked(self) -> None:
         """In a forked child: another thread of the parent's may have had the lock."""
-        self.of_all = threading.Condition()
+        self.lock = threading.RLock()
+        self.condition = threading.Condition(self.lock)
 
 
-_condition = _Condition()
+_shared = _Shared()
 
 
 class _Waiter:
@@ -68,7 +73,7 @@ class Future(futures.Future[T], Promise):
 
     @property
     def _condition(self) -> threading.Condition:  # type: ignore[override]
-        return _condition.of_all
+        return _shared.condition
 
     def cancel(self) -> bool:
         """Return whether the call will never run; if it was sent, ask its owner to give it up."""
@@ -82,6 +87,8 @@ class Future(futures.Future[T], Promise):
         """As of `concurrent.futures.Future`; what a `batch` keeps back is sent first."""
         if self._state != _FINISHED:
             self._wait(timeout)
+        if self._state == _FINISHED and self._exception is None:
+            return self._result  # type: ignore[no-any-return]
         return super().result(0)
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
@@ -99,7 +106,7 @@ class Future(futures.Future[T], Promise):
                 )
             self.flight.hurry()
         waiter = _Waiter()
-        with self._condition:
+        with _shared.lock:
             if self._state not in {_PENDING, _RUNNING}:
                 return
             self._waiters.append(waiter)
@@ -109,11 +116,15 @@ class Future(futures.Future[T], Promise):
 
     def is_wanted(self) -> bool:
         """Let it be running; return False if it was cancelled."""
+        with _shared.lock:
+            if self._state == _PENDING:
+                self._state = _RUNNING
+                return True
         return self.set_running_or_notify_cancel()
 
     def keep(self, value: T) -> None:
         """Let it be the result."""
-        with _condition.of_all:
+        with _shared.lock:
             self._result = value
             self._state = _FINISHED
             for waiter in self._waiters:
@@ -135,3 +146,39 @@ class Future(futures.Future[T], Promise):
                 "this process was forked while the call was under way; its parent gets the answer"
             )
         )
+
+
+@overload
+def submit(
+    method: Callable[P, Coroutine[Any, Any, R]], /, *args: P.args, **kwargs: P.kwargs
+) -> futures.Future[R]: ...
+
+
+@overload
+def submit(method: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> futures.Future[R]: ...
+
+
+def submit(method: Callable[..., Any], /, *args: Any, **kwargs: Any) -> futures.Future[Any]:
+    """Begin a call and return its future, a `concurrent.futures.Future`.
+
+    Calls of one thread are begun in their order, whatever verbs it uses. At most 1,024 of one
+    thread and owner are under way; one more waits until some are answered. Callbacks of futures run
+    in a thread that receives the answers of all, so they must be short.
+
+    In the owner's own process the call is made at once, in this thread; where calls may wait
+    (``dispatch="threads"``, `blocking`) in a thread of its own.
+
+    Args:
+        method: of a proxy.
+        args, kwargs: its arguments.
+
+    Raises:
+        TypeError: it is no method of a proxy, or these are not its arguments.
+        CodecError: an argument cannot travel.
+        CallTimeout: the deadline of `timeout` passed before there was room for one more. (If it
+            passes later, that is what the future raises.)
+        OwnerDied, ListenerClosed, CallLost: nobody will answer.
+    """
+    future: Future[Any] = Future()
+    begin("submit", method, future, args, kwargs)
+    return future
