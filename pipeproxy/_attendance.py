@@ -306,5 +306,5 @@ def _answers(caller: Caller, frame: Frame) -> bool:
     answer = caller.asked.get(frame[1])
     if answer is not None:  # else nobody waits any more
         answer.reply = frame[0], frame[4]
-        answer.event.set()
+        answer.bell.ring()
     return True
