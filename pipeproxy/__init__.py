@@ -26,7 +26,7 @@ The rooms of this package, from the doors down; each imports only what stands be
              _deadlocks > _sections > _activities  the right to an object; whose a call is
     motion   _exchange > _lines > _channel         a frame and its reply; each thread's own channel
              _lines > _held, _context              what this process holds; of which chain it is
-    leaves   _wire, codecs, transports, _door, _life, _until, _sigint
+    leaves   _wire, codecs, transports, _door, _life, _until, _sigint, _bell
     words    errors, _marks, _members              what can go wrong, what is exposed
              _spec > _stdlib > _survey             from a class to its spec
              _shared                               what has a generated type

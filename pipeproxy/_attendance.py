@@ -56,6 +56,7 @@ class Attendance:
         beside: Callable[[int | None, float, float | None], None],
         alert: Callable[[], bool],
     ) -> None:
+        self._objects = objects
         self.callers = Callers()
         self.dispatch = Dispatch(objects, route, residence, self.resume, self.say)
         self.upcalls = Upcalls(route, objects, self)
@@ -210,6 +211,21 @@ class Attendance:
             caller.undo_unread()
         self.callers.drop(caller)
         self.dispatch.errands.left(caller)
+        self.let_go(caller.client.token)
+
+    def let_go(self, token: bytes) -> None:
+        """Forget a client that has no channel, if nothing would tell of its death."""
+        client = self._objects.clients.get(token)
+        if client is not None and client.life is None and not client.channels:
+            self.forget(client)
+
+    def forget(self, client: Client) -> None:
+        """Give up all that a client has, which is dead."""
+        for section in list(client.sections):
+            section.bereave(client)
+        self._objects.forget(client.token)
+        self.upcalls.bid_farewell(client)
+        self.dispatch.errands.bury(client)
 
     def balance(self, caller: Caller) -> None:
         if caller.pipe.closed:
@@ -306,5 +322,5 @@ def _answers(caller: Caller, frame: Frame) -> bool:
     answer = caller.asked.get(frame[1])
     if answer is not None:  # else nobody waits any more
         answer.reply = frame[0], frame[4]
-        answer.event.set()
+        answer.bell.ring()
     return True

@@ -119,16 +119,16 @@ class Exchange:
         since = monotonic()
         while flight.is_full() and not flight.over:
             flight.hurry()
-            flight.room.clear()
-            if flight.is_full() and not flight.over:
-                self._pause(flight, since, deadline)
+            self._pause(flight, since, deadline)
 
     def _pause(self, flight: Flight, since: float, deadline: float | None) -> None:
         server = here.server
         beside = None if server is None else server.beside
         if not beside:
-            if not flight.room.wait(_deadline.left(deadline)):
+            left = _deadline.left(deadline)
+            if left == 0:
                 raise _deadline.passed()
+            flight.room.wait(left)
             return
         flight.alert = server.alert
         try:

@@ -19,6 +19,7 @@ from time import monotonic
 from typing import Any, Final, NoReturn, Protocol
 
 from . import _life
+from ._bell import Bell
 from ._held import Holdings
 from ._lines import Line, Lines
 from ._rights import attempt
@@ -92,7 +93,7 @@ class Flight:
         pending: what was sent and not answered, by ident.
         asking: calls of the thread that wait just now, the latest last.
         over: nothing is in flight any more, and the line is the thread's alone.
-        room: set whenever something was answered.
+        room: rung whenever something was answered.
         alert: called then as well, while the thread serves others as it waits for that.
         kept: until when what is to be sent may be kept back, to be sent with more; None for no
             longer.
@@ -127,7 +128,7 @@ class Flight:
         #: What the owner is told with which call.
         self._told: dict[int, list[tuple[int, int, int]]] = {}
         self._is_heavy = self._is_timed = self.is_blocked = False
-        self.room = threading.Event()
+        self.room = Bell()
         self.alert: Callable[[], object] | None = None
 
     # -- sending ----------------------------------------------------------------------------------
@@ -329,7 +330,7 @@ class Flight:
 
     def look_up(self) -> None:
         """Let the thread look again, if it waits until it may send more."""
-        self.room.set()
+        self.room.ring()
         alert = self.alert
         if alert is not None:
             alert()

@@ -8,7 +8,6 @@ A thread that has to wait for a section lets others be served meanwhile: nobody 
 from __future__ import annotations
 
 import os
-import threading
 import weakref
 from _thread import start_new_thread
 from collections.abc import Callable, Iterator
@@ -20,6 +19,7 @@ from typing import Any, Protocol
 
 from . import _deadline
 from ._activities import Served, here
+from ._bell import Bell
 from ._calls import Owner
 from ._deadlocks import Wait, waits
 from ._door import Route
@@ -46,8 +46,8 @@ Answer = tuple[int, bytes]
 class Waits(Protocol):
     """How a thread of the owner's waits: others are to be served meanwhile."""
 
-    def wait(self, event: threading.Event, seconds: float | None, since: float) -> None:
-        """Wait for an event, for at most so long, or less; `since` when it began to wait."""
+    def wait(self, bell: Bell, seconds: float | None, since: float) -> None:
+        """Wait for a bell, for at most so long, or less; `since` when it began to wait."""
 
     def wake(self) -> None:
         """End a wait of whoever serves."""
@@ -334,15 +334,15 @@ class Home:
         """
         if any(map(section.is_held_by, here.lower)):
             raise stuck()
-        event = threading.Event()
-        entry = Entry(here.activity, partial(self._tell, event), {**numbers})
-        wait = Wait(here.activity, section, what, partial(self._tell, event))
+        bell = Bell()
+        entry = Entry(here.activity, partial(self._tell, bell), {**numbers})
+        wait = Wait(here.activity, section, what, partial(self._tell, bell))
         outer = here.waits
         here.waits = [*outer, section]
         try:
             waits.begin(wait)
             section.enter(entry)
-            self._stand_in_line(entry, wait, event)
+            self._stand_in_line(entry, wait, bell)
         except BaseException:
             section.withdraw(entry)
             raise
@@ -352,20 +352,20 @@ class Home:
             self._turns.wake()  # for whatever was put off meanwhile
 
     # Apart from its caller, as `Listener._serve_until` is.
-    def _stand_in_line(self, entry: Entry, wait: Wait, event: threading.Event) -> None:
+    def _stand_in_line(self, entry: Entry, wait: Wait, bell: Bell) -> None:
         deadline = _deadline.current()
         while wait.section.holder is not entry:
             if deadline is not None and monotonic() > deadline:
                 raise _deadline.not_entered()
             self.check_open()
-            self._turns.wait(event, _deadline.left(deadline), wait.since)
+            self._turns.wait(bell, _deadline.left(deadline), wait.since)
             wait.section.settle()  # what is in it at home may have ended unseen
             pass_on(waits.look(wait))
             if wait.verdict is not None:
                 raise wait.verdict
 
-    def _tell(self, event: threading.Event) -> None:
-        event.set()
+    def _tell(self, bell: Bell) -> None:
+        bell.ring()
         self._turns.wake()
 
     # -- upcalls ----------------------------------------------------------------------------------

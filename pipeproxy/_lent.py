@@ -11,6 +11,7 @@ import threading
 from typing import TypeVar
 
 from . import _life
+from ._bell import Bell
 from ._door import Route
 from ._home import Home
 from ._objects import Objects
@@ -24,8 +25,8 @@ T = TypeVar("T")
 class _NobodyServes:
     """Who serves a home without a listener: nobody, so a thread that has to wait only waits."""
 
-    def wait(self, event: threading.Event, seconds: float | None, since: float) -> None:
-        event.wait(seconds)
+    def wait(self, bell: Bell, seconds: float | None, since: float) -> None:
+        bell.wait(seconds)
 
     def wake(self) -> None:
         """Wake nobody."""

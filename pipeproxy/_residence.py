@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import sys
-import threading
 from collections import deque
 from collections.abc import Callable
 from contextvars import copy_context
@@ -19,12 +18,11 @@ from typing import Any, Final
 
 from . import _deadline
 from ._activities import Served, here
+from ._bell import Bell
 from .errors import CallLost
 
 #: Seconds after which a thread that waits says that nobody serves.
 _PATIENCE: Final = 5.0
-#: Seconds between two looks at what need not be noticed at once.
-_LOOK_EVERY: Final = 0.1
 
 
 class Residence:
@@ -61,14 +59,14 @@ class Residence:
         deadline, complain_at = _deadline.current(), monotonic() + _PATIENCE
         self.calls.append(call)
         try:
-            while not call.done.is_set():
+            while not call.done:
                 # More than once, as a turn that an interrupt ended may have heard it in vain.
                 self._wake()
                 left = _deadline.left(deadline)
                 if left == 0:
                     raise _deadline.passed()
-                call.done.wait(_LOOK_EVERY if left is None else min(left, _LOOK_EVERY))
-                if not call.done.is_set():
+                call.bell.wait(left)
+                if not call.done:
                     self._check(call, check_open)
                     if monotonic() > complain_at and not call.begun:
                         complain_at = float("inf")
@@ -79,7 +77,7 @@ class Residence:
 
     def _check(self, call: _Call, check_open: Callable[[], None]) -> None:
         check_open()
-        if call not in self.calls and not call.done.is_set():
+        if call not in self.calls and not call.done:
             raise CallLost("a signal handler ended the turn in which this call ran, or would have")
 
     def serve(self) -> None:
@@ -103,12 +101,14 @@ class _Call:
 
     Attributes:
         begun: it is run, or was.
-        done: set when it was.
+        done: it was.
+        bell: rung then.
     """
 
     def __init__(self, function: Callable[[], Any]) -> None:
         self.begun = False
-        self.done = threading.Event()
+        self.done = False
+        self.bell = Bell()
         self._function = function
         self._context = copy_context()
         own = here.own
@@ -127,7 +127,8 @@ class _Call:
             self._error = error
         finally:
             here.serves = outer
-            self.done.set()
+            self.done = True
+            self.bell.ring()
 
     def result(self) -> Any:
         """Return what it returned, or raise what it raised."""

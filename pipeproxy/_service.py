@@ -68,11 +68,11 @@ class Service:
         self.dispatch = self._attendance.dispatch
         self.upcalls = self._attendance.upcalls
         self._waiter = Waiter(self.callers.poller, 1, route.spin)
-        self._warm = False
+        self._warm = self._is_knocked = False
         self._since = monotonic()
         self._thread = 0
         for number in door.descriptors:
-            self.callers.watch(number, self._admit)
+            self.callers.watch(number, self._hear_knock)
 
     # -- a turn -----------------------------------------------------------------------------------
 
@@ -190,6 +190,8 @@ class Service:
             elif number in self.callers.writers:
                 callers.append(self.callers.writers[number])
         answered = attendance.attend_all(callers)
+        if self._is_knocked:
+            self._answer_door()
         if attendance.ready or (self.dispatch.later and not self.dispatch.guest):
             self._door.wake()
         self._warm = answered > 0
@@ -211,6 +213,21 @@ class Service:
 
     # -- clients ----------------------------------------------------------------------------------
 
+    def _hear_knock(self) -> None:
+        """Note that somebody is at the door, or woke this thread.
+
+        They are let in when all channels are attended to. One that ends in this turn gives its
+        descriptors back first: if somebody closed such a number behind its back, the next channel
+        may be given it.
+        """
+        self._is_knocked = True
+
+    def _answer_door(self) -> None:
+        self._is_knocked = False
+        self._admit()
+        if self.residence.calls and self.residence.is_here():
+            self.residence.serve()
+
     def _admit(self) -> None:
         """Open a channel for everybody who knocked."""
         for knock in self._door.read():
@@ -218,8 +235,8 @@ class Service:
                 self._let_in(knock)
             except OSError:
                 pass  # it sent what nobody can wait for; all it sent closes itself
-        if self.residence.calls and self.residence.is_here():
-            self.residence.serve()
+            finally:
+                self._attendance.let_go(knock.token)
 
     def _let_in(self, knock: Knock) -> None:
         client = self._introduce(knock)
@@ -232,16 +249,21 @@ class Service:
     def _introduce(self, knock: Knock) -> Client:
         client = self._objects.client(knock.token)
         if client.life is None and knock.life is not None:
-            client.life = knock.life
-            self._watch_over(knock.token, client)
+            try:
+                client.life = knock.life
+                self._watch_over(client)
+            except BaseException:
+                self.callers.unwatch(knock.life.fileno())
+                client.life = None  # it sends another with its next knock
+                raise
         self.upcalls.welcome(client)
         return client
 
-    def _watch_over(self, token: bytes, client: Client) -> None:
+    def _watch_over(self, client: Client) -> None:
         assert client.life is not None
-        self.callers.watch(client.life.fileno(), partial(self._bury, token, client))
+        self.callers.watch(client.life.fileno(), partial(self._bury, client))
 
-    def _bury(self, token: bytes, client: Client) -> None:
+    def _bury(self, client: Client) -> None:
         """Serve what a dead process still wrote, then give up all that was its.
 
         Of what a thread wrote that never left a section, nothing is served after its last leaving.
@@ -251,6 +273,9 @@ class Service:
         assert client.life is not None
         if not _life.is_dead(client.life):
             return  # an event of this turn was meant for whatever had the number before
+        # Another thread of its may have knocked, and written, as the process died.
+        self._hear_knock()
+        self._admit()
         try:
             # First, as what is served may wait, and a guest would meet it again and again.
             self.callers.unwatch(client.life.fileno())
@@ -264,14 +289,10 @@ class Service:
                 if not caller.frames:
                     self.dispatch.give_up(caller)
                 self._attendance.attend(caller)
-            for section in list(client.sections):
-                section.bereave(client)
-            self._objects.forget(token)
-            self.upcalls.bid_farewell(client)
-            self.dispatch.errands.bury(client)
+            self._attendance.forget(client)
         except BaseException:
             self.callers.unwatch(client.life.fileno())  # all of it, if that was interrupted
-            self._watch_over(token, client)  # to do the rest with the next turn
+            self._watch_over(client)  # to do the rest with the next turn
             raise
         client.life.close()
 

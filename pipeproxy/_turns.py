@@ -10,10 +10,12 @@ import threading
 from collections.abc import Callable
 from contextvars import Context
 from functools import partial
+from math import inf
 from threading import get_ident
 from time import monotonic
 from typing import Any, Final, TypeVar, cast
 
+from ._bell import Bell
 from ._rights import TAKEN, attempt
 from ._service import Service
 from ._sigint import Deferred
@@ -49,7 +51,6 @@ class Turns:
         self._wished = 0.0  # when somebody wanted to serve in a guest's place
         self._loop: Any = None  # an event loop that serves
         self._loop_thread = 0
-        self._left = threading.Event()  # when it does no more
 
     def check_free(self) -> None:
         """Pass if this thread may serve now, or in a moment.
@@ -87,10 +88,10 @@ class Turns:
             self.check_free()
         return done
 
-    def wait(self, event: threading.Event, seconds: float | None, since: float) -> None:
-        """Wait for an event, for at most so long; serve meanwhile, as a guest, if nobody else does.
+    def wait(self, bell: Bell, seconds: float | None, since: float) -> None:
+        """Wait for a bell, for at most so long; serve meanwhile, as a guest, if nobody else does.
 
-        It may be set later than it is noticed, or never: this is one step of a loop.
+        It may be heard later than it is rung, or never: this is one step of a loop.
 
         Args:
             since: when the loop began.
@@ -104,7 +105,7 @@ class Turns:
             monotonic() - self._wished < _GIVE_WAY
             or attempt(self._right, partial(self._be_guest, seconds)) is TAKEN
         ):
-            event.wait(seconds)
+            bell.wait(seconds)
 
     def let_go(self) -> None:
         """Let whoever serves look at what this thread, as a guest, put off."""
@@ -145,14 +146,14 @@ class Turns:
         if self._loop is not None:
             raise RuntimeError("an event loop serves this listener already")
         self._loop, self._loop_thread = loop, get_ident()
-        self._left.clear()
 
     def leave_loop(self) -> None:
         """Let others serve again."""
-        self._loop = None
-        if self.closing:
-            attempt(self._right, self._service.close)
-        self._left.set()
+        try:
+            if self.closing:
+                attempt(self._right, self._service.close)
+        finally:
+            self._loop = None
 
     def _is_in_loop(self) -> bool:
         return self._loop is not None and self._loop_thread == get_ident()
@@ -173,10 +174,13 @@ class Turns:
         self.wake()
         if self._is_mine():
             return  # in a call that this thread serves, or a signal handler: its loop closes it
-        if self._loop is not None and self._loop.is_running():
-            if not self._is_in_loop():
-                self._left.wait(None if patience < 0 else patience)
-            return
+        if self._is_in_loop() and self._loop.is_running():
+            return  # it closes it when it ends
+        until = inf if patience < 0 else monotonic() + patience
+        while self._is_looped():
+            if monotonic() >= until:
+                return
+            wait_for(timeout=_PAUSE)
         if self._loop is not None and not self._loop.is_closed():  # it was stopped for ever
             self._loop.remove_reader(self._service.callers.poller.fileno())
         if self._right.acquire(timeout=patience):

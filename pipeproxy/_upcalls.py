@@ -8,7 +8,6 @@ channel of the first that calls, ahead of its reply.
 
 from __future__ import annotations
 
-import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from math import inf
@@ -17,6 +16,7 @@ from typing import Any, Final, Protocol
 
 from . import _deadline
 from ._activities import here
+from ._bell import Bell
 from ._callers import Caller
 from ._calls import guests
 from ._context import context_of
@@ -50,16 +50,17 @@ class Asked:
         say: returns the frames of it.
 
     Attributes:
-        reply: its kind and payload, once it is there; `event` is set then.
+        reply: its kind and payload, once it is there.
+        bell: rung then.
     """
 
-    __slots__ = ("_ident", "_say", "_taken", "event", "reply")
+    __slots__ = ("_ident", "_say", "_taken", "bell", "reply")
 
     def __init__(self, ident: int, say: Callable[[], bytes]) -> None:
         self._ident = ident
         self._say = say
         self._taken: list[Caller] = []
-        self.event = threading.Event()
+        self.bell = Bell()
         self.reply: tuple[int, bytes | memoryview] | None = None
 
     @property
@@ -94,12 +95,12 @@ class Upcalls:
 
     Attributes:
         voice: as given.
-        wait: ``wait(event, seconds, since)`` waits, and serves meanwhile if nobody else does; set
+        wait: ``wait(bell, seconds, since)`` waits, and serves meanwhile if nobody else does; set
             by whoever knows who serves.
         wake: lets whoever serves look at what was put off meanwhile; likewise.
     """
 
-    wait: Callable[[threading.Event, float | None, float], None]
+    wait: Callable[[Bell, float | None, float], None]
     wake: Callable[[], None]
 
     def __init__(self, route: PlainRoute, objects: Objects, voice: Voice) -> None:
@@ -156,7 +157,7 @@ class Upcalls:
                     raise _deadline.passed()
                 if caller.ended or caller.pipe.closed:
                     raise _lost(caller.client)
-                self.wait(asked.event, left, since)
+                self.wait(asked.bell, left, since)
             return asked.reply
         finally:
             asked.forget()
@@ -277,7 +278,7 @@ class Guest:
                 raise _died() if self.dead else gone()
             if caller is not None and (caller.ended or caller.pipe.closed):
                 raise _lost(caller.client)
-            upcalls.wait(asked.event, left, since)
+            upcalls.wait(asked.bell, left, since)
 
     def _take_turns(self) -> Iterator[Upcalls]:
         while self.ways:

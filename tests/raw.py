@@ -22,6 +22,7 @@ class Raw:
 
     Args:
         introduced: it sends a life descriptor, that of this process.
+        token: that of the process which it passes for; one of its own if it is None.
         served: another thread serves the listener; else it is polled while this waits.
     """
 
@@ -31,6 +32,7 @@ class Raw:
         proxy: Any,
         *,
         introduced: bool = False,
+        token: bytes | None = None,
         served: bool = False,
     ) -> None:
         self.listener = listener
@@ -39,7 +41,7 @@ class Raw:
             self._poll = lambda: is_readable(self.pipe.reader)
         self.number: int = link_of(proxy).number
         self.members = members_of(proxy)
-        self.token = os.urandom(16)
+        self.token = token or os.urandom(16)
         self.ident = 0
         self._decoder = Decoder(FROM_OWNER)
         self._frames: list[Frame] = []

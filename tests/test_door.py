@@ -312,6 +312,7 @@ def test_a_life_that_cannot_be_watched_ends_nobodys_loop() -> None:
         for _ in range(3):
             assert listener.poll() == 0
         assert len(proxy) == 2
+        assert listener.stats().clients == 0
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can become somebody else")

@@ -71,7 +71,7 @@ def open_one(owner: Owner, client: Client, pipe: Pipe) -> Caller:
 def reply(caller: Caller, answer: bytes) -> None:
     asked = caller.asked[IDENT]
     asked.reply = (17, answer)
-    asked.event.set()
+    asked.bell.ring()
 
 
 def parts(data: bytes) -> Any:
