@@ -21,12 +21,15 @@ The rooms of this package, from the doors down; each imports only what stands be
              _outgoing > _references > _faces      references; what an object shows
              _references > _proxy, _values         spec → class; copies
     memory   _streams > _calls > _inside           a client's calls, and what it is inside of
+             _calls > _pool                        memory that it lends for bulk
+             _objects > _borrowed                  and that the owner is lent
              _objects, _callers, _residence        the owner's objects, channels, calls at home
              _queues, _primitives > _waits         waiting in the name of who may die
              _deadlocks > _sections > _activities  the right to an object; whose a call is
     motion   _exchange > _lines > _channel         a frame and its reply; each thread's own channel
              _lines > _held, _context              what this process holds; of which chain it is
     leaves   _wire, codecs, transports, _door, _life, _until, _sigint, _bell
+             codecs > _parcels > _buffers          what is large; memory that two processes share
     words    errors, _marks, _members              what can go wrong, what is exposed
              _spec > _stdlib > _survey             from a class to its spec
              _shared                               what has a generated type

@@ -12,6 +12,7 @@ from collections import deque
 from typing import Any, Protocol, cast
 
 from . import _descriptors, _life
+from ._parcels import Encoded
 
 
 class Activity:
@@ -66,10 +67,10 @@ class Up(Protocol):
         self,
         ident: int,
         target: tuple[bytes, int, int],
-        payload: bytes | memoryview,
+        payload: Encoded,
         deadline: float | None,
         before: bytes = b"",
-    ) -> tuple[int, bytes | memoryview]:
+    ) -> tuple[int, Encoded]:
         """Call an object of that process, or of one that waits for it in turn.
 
         Args:
@@ -119,6 +120,7 @@ class Here(threading.local):
             method `beside` serves others while the thread waits; it is None if there are none.
         lower: the activities whose calls wait further down its stack while it serves others.
         tries: in whose place it runs a call that must not wait; see `_waits`.
+        cargo: what came with the call that it runs, and with which client's; see `_borrowed`.
         waits: the sections that it waits for, one for each level. A call that it runs may wait at
             home, and what it serves meanwhile, one level up, may not enter what that call is in.
     """
@@ -126,6 +128,7 @@ class Here(threading.local):
     serves: Served | None = None
     server: Any = None
     tries: Any = None
+    cargo: tuple[Any, Any] | None = None
 
     def __init__(self) -> None:
         self.own = activity_of(_life.token(), _life.thread())
@@ -135,7 +138,7 @@ class Here(threading.local):
     def forked(self) -> None:
         """In a forked child: what the thread served is its parent's."""
         self.__init__()  # type: ignore[misc]
-        self.serves = self.server = self.tries = None
+        self.serves = self.server = self.tries = self.cargo = None
 
     @property
     def served(self) -> Served | None:

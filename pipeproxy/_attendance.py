@@ -14,14 +14,15 @@ from . import _descriptors
 from ._callers import MOST_UNSENT, Caller, Callers
 from ._dispatch import Dispatch
 from ._objects import Client, Objects
+from ._parcels import unpack
 from ._references import PlainRoute
 from ._residence import Residence
 from ._upcalls import Upcalls
-from ._wire import CALL, CALL_WITHIN, UP_FAILURE, UP_RESULT, Frame, pack_header
+from ._wire import BULK, CALL, CALL_WITHIN, UP_FAILURE, UP_RESULT, Frame, pack_header
 from .errors import ListenerClosed, ProtocolError
 
-_CALLS: Final = frozenset({CALL, CALL_WITHIN})
-_ANSWERS: Final = frozenset({UP_RESULT, UP_FAILURE})
+_CALLS: Final = frozenset({CALL, CALL_WITHIN, CALL | BULK, CALL_WITHIN | BULK})
+_ANSWERS: Final = frozenset({UP_RESULT, UP_FAILURE, UP_RESULT | BULK, UP_FAILURE | BULK})
 
 #: Replies of up to this many bytes are put together before they are written.
 _JOIN_BELOW: Final = 1 << 16
@@ -37,6 +38,7 @@ class Attendance:
         beside: serves others while a call that is served waits.
         alert: lets what is new be seen: returns True if this thread takes a turn just now, and else
             wakes the one that does.
+        look: looks who is at the door.
 
     Attributes:
         callers: the channels.
@@ -48,17 +50,18 @@ class Attendance:
         beside, alert: as given.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 - what it needs of those above it
         self,
         route: PlainRoute,
         objects: Objects,
         residence: Residence,
         beside: Callable[[int | None, float, float | None], None],
         alert: Callable[[], bool],
+        look: Callable[[], object],
     ) -> None:
         self._objects = objects
         self.callers = Callers()
-        self.dispatch = Dispatch(objects, route, residence, self.resume, self.say)
+        self.dispatch = Dispatch(objects, route, residence, self.resume, self.say, look)
         self.upcalls = Upcalls(route, objects, self)
         self.in_hand: Caller | None = None
         self.ready: deque[Caller] = deque()
@@ -246,7 +249,11 @@ class Attendance:
         if frames is None:
             return False
         if caller.asked:
-            frames = [frame for frame in frames if not _answers(caller, frame)]
+            try:
+                frames = [frame for frame in frames if not _answers(caller, frame)]
+            except ProtocolError:
+                caller.ended = True
+                return False
         caller.frames += frames
         if frames and (caller.returned or caller.told):
             caller.heard()
@@ -321,6 +328,10 @@ def _answers(caller: Caller, frame: Frame) -> bool:
         return False
     answer = caller.asked.get(frame[1])
     if answer is not None:  # else nobody waits any more
-        answer.reply = frame[0], frame[4]
+        kind, payload = frame[0], frame[4]
+        if kind & BULK:
+            place, payload = unpack(payload, answer.find)
+            kind, payload = kind & ~BULK, place.read(payload)
+        answer.reply = kind, payload
         answer.bell.ring()
     return True

@@ -20,13 +20,13 @@ from ._deadlocks import Wait
 from ._held import Holdings
 from ._objects import Client, Shared
 from ._sections import Entry, Section
-from ._wire import CALL, CALL_WITHIN, ENTER, FROM_CLIENT, Frame
+from ._wire import BULK, CALL, CALL_WITHIN, ENTER, FROM_CLIENT, Frame
 from .transports.pipe import Pipe, is_unread, make_poller, open_pair
 
 #: Bytes that may wait for one client before the owner stops reading from it.
 MOST_UNSENT: Final = 1 << 20
 #: What a client sends and then waits. (It leaves without waiting, now and then.)
-_WAITING: Final = frozenset({CALL, CALL_WITHIN, ENTER})
+_WAITING: Final = frozenset({CALL, CALL_WITHIN, ENTER, CALL | BULK, CALL_WITHIN | BULK})
 #: Frames that may follow one that waits to enter a section before the owner stops reading.
 _MOST_BEHIND: Final = 8
 #: Calls of one channel that may run as tasks at once before the owner stops reading from it.

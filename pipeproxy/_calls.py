@@ -14,10 +14,12 @@ from ._door import Route
 from ._exchange import Exchange, Surroundings
 from ._held import Holdings, idents
 from ._inside import Inside
-from ._lines import Lines
+from ._lines import Line, Lines
 from ._members import Plain, name_of, parameters_of
+from ._parcels import Encoded, Parcel, pack
+from ._pool import Key, Lease, Pool
 from ._promises import Promise, fulfil
-from ._wire import CALL, CALL_WITHIN, LIMIT, RESULT, UP, UP_RESULT, oversized, pack_header
+from ._wire import BULK, CALL, CALL_WITHIN, LIMIT, RESULT, UP, UP_RESULT, oversized, pack_header
 from .codecs import pickle as codec
 from .errors import CodecError, ListenerClosed, OwnerDied
 
@@ -58,7 +60,8 @@ class Owner:
         self.held = held
         self.lines = Lines(route, lobby, life)
         self._around = around
-        self._exchange = Exchange(route, held, around, self.lines)
+        self._pool = Pool(self.lines, held)
+        self._exchange = Exchange(route, held, around, self.lines, self._pool)
         self.inside = Inside(route, self._exchange)
         _life.at_fork(self)
 
@@ -66,8 +69,9 @@ class Owner:
         """In a forked child: what it holds it has to claim, and it is inside of nothing."""
         self.held.forked()
         self.inside.forked()
+        self._pool.forked()
 
-    def call(
+    def call(  # noqa: PLR0912 - every step that a call may take
         self,
         number: int,
         plain: Plain,
@@ -91,9 +95,11 @@ class Owner:
             if up is not None:
                 return self._call_up(up, number, plain, member, args, kwargs)
         deadline = _deadline.current()
-        kind, payload, lent = CALL, codec.encode_atoms(args, kwargs), None
-        if payload is None or served is not None or deadline is not None:
-            kind, payload, lent = self._request(plain, member, args, kwargs, served, deadline)
+        kind, payload, lent, lease = CALL, codec.encode_atoms(args, kwargs), None, None
+        if payload is None or served is not None or deadline is not None or self._pool.in_use:
+            kind, payload, lent, lease = self._request(
+                plain, member, args, kwargs, served, deadline
+            )
         try:
             line, ident = self._exchange.line(deadline)
         except BaseException:
@@ -103,17 +109,22 @@ class Owner:
         answer = None
         try:
             kind, answer = self._exchange.ask(line, kind, number, member, payload, deadline)
-            if kind == RESULT:
+            if kind == RESULT and type(answer) is bytes:
                 try:
                     return codec.decode(answer)
                 except CodecError:
                     pass  # once more, to say of which method it is
-            value = self.read(kind, answer, plain, member, args)
+            value = self.read(kind, answer, plain, member, args, lease)
         except BaseException as error:
             unheard = line.unsent or not line.said
             self.abandon(ident, error, lent if unheard else None, came=answer is not None)
+            if lease is not None and answer is None:
+                self._pool.await_end(lease, line, ident)
             raise
-        if kind == RESULT:
+        finally:
+            if lease is not None and answer is not None:
+                lease.end()
+        if kind & ~BULK == RESULT:
             return value
         try:
             raise value
@@ -151,9 +162,11 @@ class Owner:
                 fulfil(promise, call, member)
                 return
         deadline, waits = _deadline.current(), promise is None or promise.waits
-        kind, payload, lent = CALL, codec.encode_atoms(args, kwargs), None
-        if payload is None or served is not None or deadline is not None:
-            kind, payload, lent = self._request(plain, member, args, kwargs, served, deadline)
+        kind, payload, lent, lease = CALL, codec.encode_atoms(args, kwargs), None, None
+        if payload is None or served is not None or deadline is not None or self._pool.in_use:
+            kind, payload, lent, lease = self._request(
+                plain, member, args, kwargs, served, deadline
+            )
         try:
             flight = self._exchange.flight(deadline)
             if waits and flight.is_full():
@@ -161,7 +174,9 @@ class Owner:
             ident = 0
             if promise is not None:
                 ident = next(idents)
-                promise.arm(ident, deadline, flight, self, (plain, member, args), lent)
+                promise.arm(ident, deadline, flight, self, (plain, member, args), lent, lease)
+            elif lease is not None:
+                self._pool.await_end(lease, flight.line, 0)
             if len(payload) > LIMIT:
                 raise oversized(len(payload))
             frame = pack_header(len(payload), ident, number, member, kind) + payload
@@ -179,19 +194,26 @@ class Owner:
         kwargs: dict[str, Any] | None,
         served: Served | None,
         deadline: float | None,
-    ) -> tuple[int, bytes, Any]:
-        """Return the kind and the payload of a call, and what it lends."""
-        payload, lent = codec.encode_atoms(args, kwargs), None
-        if payload is None:
-            lent = self._around.outgoing(self.route)
-            try:
-                payload = self._encode(plain, member, args, kwargs, lent)
-            except BaseException:
+    ) -> tuple[int, bytes, Any, Lease | None]:
+        """Return the kind and the payload of a call, what it lends, and the memory it goes with."""
+        encoded: Encoded | None = codec.encode_atoms(args, kwargs)
+        lent = lease = None
+        try:
+            if encoded is None:
+                lent = self._around.outgoing(self.route)
+                encoded = self._encode(plain, member, args, kwargs, lent)
+            kind, before = CALL, b""
+            if served is not None or deadline is not None:
+                kind, before = CALL_WITHIN, context_of(served, deadline)
+            if self._pool.in_use or type(encoded) is Parcel:
+                lease = self._pool.take(_key(plain, member), encoded, deadline)
+            segment = None if lease is None else lease.segment
+            kind, record, data = pack(kind, encoded, segment, goes=True)
+        except BaseException:
+            if lent is not None:
                 lent.take_back()
-                raise
-        if served is None and deadline is None:
-            return CALL, payload, lent
-        return CALL_WITHIN, context_of(served, deadline) + payload, lent
+            raise
+        return kind, b"".join((record, before, data)), lent, lease
 
     def _call_up(  # noqa: PLR0913, PLR0917 - as `call`, and by which way
         self,
@@ -214,7 +236,7 @@ class Owner:
         ident, answer = next(idents) | UP, None
         try:
             kind, answer = up.ask(ident, target, payload, _deadline.current(), told)
-            value = self.read(kind, answer, plain, member, args)
+            value = self._decode(kind, answer, plain, member, args)
         except BaseException as error:
             self.abandon(ident, error, lent, came=answer is not None)
             raise
@@ -233,7 +255,7 @@ class Owner:
         args: tuple[Any, ...],
         kwargs: dict[str, Any] | None,
         outgoing: Any,
-    ) -> bytes:
+    ) -> bytes | Parcel:
         try:
             return codec.encode_call(args, kwargs, outgoing.refer)
         except CodecError as error:
@@ -241,21 +263,36 @@ class Owner:
             culprit = codec.explain_call(args, kwargs, outgoing.refer, where, parameters)
             raise culprit from culprit.__cause__ or error
 
-    def read(
+    def read(  # noqa: PLR0913, PLR0917 - what was said to which call
         self,
         kind: int,
         answer: bytes | memoryview,
         plain: Plain,
         member: int,
         args: tuple[Any, ...],
+        lease: Lease | None,
     ) -> Any:
-        """Return the result, or the exception, that an answer holds."""
+        """Return the result, or the exception, that a reply holds.
+
+        Args:
+            lease: of the memory that went with the call, and is read now.
+        """
+        kind, encoded = self._pool.open(_key(plain, member), kind, answer, lease)
+        return self._decode(kind, encoded, plain, member, args)
+
+    def _decode(
+        self, kind: int, encoded: Encoded, plain: Plain, member: int, args: tuple[Any, ...]
+    ) -> Any:
         if kind not in _RESULTS:
-            return codec.decode_failure(answer)
+            return codec.decode_failure(encoded)
         try:
-            return codec.decode(answer)
+            return codec.decode(encoded)
         except CodecError:
-            return codec.decode(answer, f"the result of {name_of(plain, member, args)}")
+            return codec.decode(encoded, f"the result of {name_of(plain, member, args)}")
+
+    def is_left(self, lease: Lease, line: Line, ident: int) -> None:
+        """Let memory be had again when the owner replies to a call that nobody waits for."""
+        self._pool.await_end(lease, line, ident)
 
     def abandon(self, ident: int, error: BaseException, lent: Any, *, came: bool) -> None:
         """Want nothing of what comes with the reply, and lend nothing, as a call has failed."""
@@ -283,3 +320,7 @@ class Owner:
                 f"client of this process any more: share the object on a Listener of its own"
             )
         return cast(Up, guest)
+
+
+def _key(plain: Plain, member: int) -> Key:
+    return plain[0], plain[1], member

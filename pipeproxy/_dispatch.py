@@ -17,17 +17,22 @@ from typing import Any, Final
 
 from . import _deadline
 from ._activities import Activity, MustWait, Served, activity_of, here
+from ._borrowed import Cargo, over
+from ._borrowed import reply as pack_reply
 from ._callers import SILENCE, Caller, Errand, Reply
 from ._deadlocks import Wait, waits
 from ._errands import Errands, arguments_of, too_large
 from ._members import name_of
 from ._objects import Client, Objects, Shared
 from ._outgoing import Outgoing
+from ._parcels import BULK_FROM, Parcel
 from ._references import PlainRoute
 from ._reports import report
 from ._residence import Residence
 from ._sections import Entering, Entry, Section, stuck
 from ._wire import (
+    BULK,
+    CALL,
     CALL_WITHIN,
     CANCEL,
     CLAIM,
@@ -36,6 +41,7 @@ from ._wire import (
     LEAVE,
     LIMIT,
     RESULT,
+    RETIRE,
     UP_FAILURE,
     UP_RESULT,
     WAITING,
@@ -62,6 +68,7 @@ class Dispatch:
         residence: knows which thread serves.
         resume: called with a caller whose first frame need not wait any more.
         say: sends frames to a caller.
+        look: looks who is at the door.
 
     Attributes:
         errors: calls that ended in an exception.
@@ -74,13 +81,14 @@ class Dispatch:
         errands: calls that are run aside.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 - what it needs of those above it
         self,
         objects: Objects,
         route: PlainRoute,
         residence: Residence,
         resume: Callable[[Caller], object],
         say: Callable[[Caller, bytes], object],
+        look: Callable[[], object],
     ) -> None:
         self.errors = 0
         self.guest = False
@@ -89,6 +97,7 @@ class Dispatch:
         self.lined: set[Caller] = set()
         self._looked = 0.0
         self._say = say
+        self._look = look
         self.blocked: set[Section] = set()
         self.errands = Errands(objects, route, self.answer, self._failure, resume)
         self._residence = residence
@@ -140,7 +149,10 @@ class Dispatch:
     def _call_within(self, caller: Caller, frame: Frame) -> Reply | None:
         """As `call`, for a call that belongs to a chain, or has a deadline."""
         kind, ident, number, member, payload = frame
-        (seconds, thread, path), payload = unpack_context(payload)
+        context = payload.context if type(payload) is Cargo else None
+        if context is None:
+            context, payload = unpack_context(payload)
+        seconds, thread, path = context
         shared = self._objects.by_number.get(number)
         if shared is None:
             return self._released(caller, frame)
@@ -249,6 +261,9 @@ class Dispatch:
             ProtocolError: it is not what a client sends.
         """
         kind, _, _, _, payload = frame
+        if kind & BULK:
+            frame = caller.frames[0] = caller.client.borrowed.open(frame, self._look)
+            return self.call(caller, frame) if frame[0] == CALL else self.other(caller, frame)
         if kind == CALL_WITHIN:
             return self._call_within(caller, frame)
         if kind == ENTER:
@@ -270,6 +285,11 @@ class Dispatch:
                 caller.client.remember_left(number)
             caller.frames.popleft()
             return RESULT, b""
+        if kind == RETIRE:
+            for number, _ in unpack_pairs(payload):
+                caller.client.borrowed.retire(number)
+            caller.frames.popleft()
+            return SILENCE
         self._objects.release(caller.client, unpack_pairs(payload))
         caller.frames.popleft()
         return SILENCE
@@ -403,23 +423,35 @@ class Dispatch:
         """Run one call, by the right of its section; return the kind and payload of its reply."""
         _, ident, _, member, payload = frame
         args: tuple[Any, ...] = ()
+        cargo = None
         try:
+            if type(payload) is Cargo:
+                cargo, payload = payload, payload.read()
             try:
                 args, kwargs = codec.decode_call(payload)
             except CodecError:
                 args, kwargs = arguments_of(shared, frame)  # says of which method they are
-            value = shared.call(member, args, kwargs)
+            if cargo is None:
+                value = shared.call(member, args, kwargs)
+            else:
+                del payload
+                value = _run_with((client, cargo), partial(shared.call, member, args, kwargs))
             if not ident:
-                return SILENCE
-            if type(value) in codec.ATOMS:
+                return over(cargo)
+            answer: bytes | Parcel
+            kind = type(value)
+            if kind in codec.ATOMS and (kind not in codec.BLOBS or len(value) < BULK_FROM):
                 answer = codec.atom(value)
             else:
                 outgoing = Outgoing(self._route, self._objects, client, ident)
                 answer = outgoing.encode(value, shared, member, args)
-            if len(answer) > LIMIT:
+            if type(answer) is bytes and len(answer) <= LIMIT:
+                return RESULT, answer
+            reply = pack_reply(RESULT, answer, cargo)
+            if reply is None:
                 self._objects.take_back(client, ident)
                 raise too_large(answer, name_of(shared.members.plain, member, args))
-            return RESULT, answer
+            return reply
         except MustWait:
             raise
         except BaseException as error:  # of the method, or of what it returned
@@ -433,3 +465,13 @@ class Dispatch:
             return SILENCE
         outgoing = Outgoing(self._route, self._objects, client, ident)
         return FAILURE, outgoing.encode_failure(error, where)
+
+
+def _run_with(cargo: tuple[Client, Cargo], call: Callable[[], Any]) -> Any:
+    """Run a call with which memory came: it may be lent back with what the call asks its client."""
+    outer = here.cargo
+    try:
+        here.cargo = cargo
+        return call()
+    finally:
+        here.cargo = outer

@@ -39,8 +39,11 @@ ABSTRACT = sys.platform == "linux"
 
 #: version, count of descriptors, listener, process token, thread, nonce; then the proof
 _body = struct.Struct("<HH16s16sQ16s")
+#: version, count of descriptors, listener, process token, number and size of a segment
+_offered = struct.Struct("<HH16s16sQQ")
 _PROOF_SIZE = 16
 _KNOCK_SIZE = _body.size + _PROOF_SIZE
+_OFFER_SIZE = _offered.size + _PROOF_SIZE
 _NUMBER_SIZE = array.array("i").itemsize
 _credentials = struct.Struct("3i")  # pid, uid, gid
 #: Bytes of a temporary directory's path beyond which the door's would be no socket's any more.
@@ -81,6 +84,15 @@ class Knock(NamedTuple):
     reader: Descriptor
     writer: Descriptor
     life: Descriptor | None
+
+
+class Offer(NamedTuple):
+    """Memory that a process makes for what it and the owner send each other."""
+
+    token: bytes
+    number: int
+    size: int
+    memory: Descriptor
 
 
 def prove(secret: bytes, text: bytes) -> bytes:
@@ -153,15 +165,15 @@ class Door:
         except OSError:
             pass  # full, so it is readable; or closed, so nobody waits
 
-    def read(self) -> list[Knock]:
-        """Return the knocks that came since; whatever is wrong with one, it is closed and gone."""
-        knocks = []
+    def read(self) -> list[Knock | Offer]:
+        """Return what came since; whatever is wrong with it, it is closed and gone."""
+        found = []
         for end, check_user in ((self._inside, False), (self._address, True)):
             while (got := self._receive(end)) is not None:
-                knock = self._understand(*got, check_user=check_user and ABSTRACT)
-                if knock is not None:
-                    knocks.append(knock)
-        return knocks
+                meant = self._understand(*got, check_user=check_user and ABSTRACT)
+                if meant is not None:
+                    found.append(meant)
+        return found
 
     def _receive(self, end: socket.socket) -> tuple[bytes, list[Descriptor], int | None] | None:
         """Take one datagram: its bytes, its descriptors and its sender's user."""
@@ -193,18 +205,26 @@ class Door:
 
     def _understand(
         self, data: bytes, ends: list[Descriptor], user: int | None, check_user: bool
-    ) -> Knock | None:
-        """Return the knock that these are, or None for what deserves no answer."""
-        if len(data) != _KNOCK_SIZE or len(ends) < 2 or (check_user and user != os.getuid()):
+    ) -> Knock | Offer | None:
+        """Return the knock or the offer that these are, or None for what deserves no answer."""
+        body = {_KNOCK_SIZE: _body, _OFFER_SIZE: _offered}.get(len(data))
+        if body is None or (check_user and user != os.getuid()):
             return None
-        version, count, listener, token, thread, nonce = _body.unpack_from(data)
-        proof = prove(self._secret, data[: _body.size])
-        if not _same(proof, data[_body.size :]):
+        version, count, listener, token, number, more = body.unpack_from(data)
+        proof = prove(self._secret, data[: body.size])
+        if not _same(proof, data[body.size :]):
             return None
         if (version, listener) != (VERSION, self._listener):
             return None
         if len(ends) != count:
             return None  # this process is out of descriptors, and the system left some out
+        if body is _offered:
+            return Offer(token, number, more, ends[0]) if count == 1 else None
+        return self._knock(token, number, more, ends) if count > 1 else None
+
+    def _knock(
+        self, token: bytes, thread: int, nonce: bytes, ends: list[Descriptor]
+    ) -> Knock | None:
         writer, reader, *life = ends
         if not (_is_pipe(writer, os.O_WRONLY) and _is_pipe(reader, os.O_RDONLY)):
             return None
@@ -285,6 +305,23 @@ def knock(
         ConnectionError, OSError: nobody answers there any more.
     """
     body = _body.pack(VERSION, len(descriptors), route.listener, *who, nonce)
+    return _send(end, route, body, descriptors)
+
+
+def offer(end: socket.socket, route: Route, token: bytes, number: int, memory: Descriptor) -> bool:
+    """Offer the owner a segment, and return False if the door is full; as `knock`.
+
+    Args:
+        token: that of this process, which has knocked before.
+        number: the segment's name, before any frame that says it is sent.
+        memory: what it is mapped by.
+    """
+    size = os.fstat(memory.fileno()).st_size
+    body = _offered.pack(VERSION, 1, route.listener, token, number, size)
+    return _send(end, route, body, [memory.fileno()])
+
+
+def _send(end: socket.socket, route: Route, body: bytes, descriptors: list[int]) -> bool:
     data = body + prove(route.secret, body)
     rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))
     try:

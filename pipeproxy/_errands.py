@@ -13,10 +13,13 @@ from typing import Any, Final
 
 from . import _descriptors
 from ._activities import MustWait, here
+from ._borrowed import Cargo
+from ._borrowed import reply as pack_reply
 from ._callers import SILENCE, Caller, Errand, Reply
 from ._members import name_of
 from ._objects import Client, Objects, Shared
 from ._outgoing import Outgoing
+from ._parcels import Parcel
 from ._references import PlainRoute
 from ._tasks import Tasks
 from ._wire import LIMIT, RESULT, Frame, header
@@ -95,14 +98,15 @@ class Errands:
     def _reply(self, caller: Caller, errand: Errand, run: Callable[[], Any]) -> Reply:
         """Return the reply for what a function returns or raises as the result of a call."""
         client, shared = caller.client, errand.shared
-        _, ident, _, member, _ = errand.frame
+        _, ident, _, member, payload = errand.frame
         try:
             outgoing = Outgoing(self._route, self._objects, client, ident)
             answer = outgoing.encode(run(), shared, member, ())
-            if len(answer) > LIMIT:
+            reply = pack_reply(RESULT, answer, payload if type(payload) is Cargo else None)
+            if reply is None:
                 outgoing.take_back()
                 raise too_large(answer, name_of(shared.members.plain, member))
-            return RESULT, answer
+            return reply
         except BaseException as error:
             return self._fail(error, name_of(shared.members.plain, member), client, ident)
 
@@ -164,13 +168,15 @@ def arguments_of(shared: Shared, frame: Frame) -> tuple[tuple[Any, ...], dict[st
         CodecError: that cannot be rebuilt; the text names the method.
     """
     _, _, _, member, payload = frame
+    if type(payload) is Cargo:
+        payload = payload.read()
     try:
         return codec.decode_call(payload)
     except CodecError:  # once more, to say of which method they are
         return codec.decode_call(payload, name_of(shared.members.plain, member))
 
 
-def too_large(answer: bytes, where: str) -> CodecError:
+def too_large(answer: bytes | Parcel, where: str) -> CodecError:
     """Return the error of a result that is larger than any that can travel."""
     return CodecError(
         f"the result of {where} has {len(answer)} bytes, and at most {LIMIT} can travel"

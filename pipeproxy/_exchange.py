@@ -21,10 +21,14 @@ from ._door import Route
 from ._flight import Flight, Pending
 from ._held import Holdings, idents
 from ._lines import Line, Lines
+from ._parcels import Encoded, Place, pack, unpack
+from ._pool import Pool
 from ._wire import (
+    BULK,
     FAREWELL,
     GIVEN_BACK,
     LIMIT,
+    TAKEN,
     UP_FAILURE,
     UPCALL,
     WAITING,
@@ -32,6 +36,7 @@ from ._wire import (
     header,
     oversized,
     pack_header,
+    unpack_number,
 )
 from .codecs.pickle import encode_failure
 from .errors import CallTimeout, ProtocolError
@@ -39,7 +44,7 @@ from .errors import CallTimeout, ProtocolError
 #: Frames of up to this many bytes are put together before they are written.
 _JOIN_BELOW: Final = 1 << 16
 
-_UP: Final = frozenset({UPCALL, GIVEN_BACK, WAITING})
+_UP: Final = frozenset({UPCALL, UPCALL | BULK, GIVEN_BACK, WAITING, TAKEN})
 
 #: The kind and the payload of a reply.
 Reply = tuple[int, "bytes | memoryview"]
@@ -51,8 +56,12 @@ class Surroundings(Protocol):
     def outgoing(self, route: Route) -> Any:
         """Return what is asked how the parts of an argument travel to a listener."""
 
-    def answer(self, route: Route, frame: Frame) -> tuple[int, bytes | memoryview]:
-        """Answer an upcall of a listener: return the kind and the payload."""
+    def answer(self, route: Route, frame: Frame, place: Place | None) -> tuple[int, Encoded]:
+        """Answer an upcall of a listener: return the kind and the payload.
+
+        Args:
+            place: where its arguments are, if they are not in the frame.
+        """
 
     def given_back(self, route: Route, frame: Frame) -> None:
         """Heed that a listener holds something no more."""
@@ -72,10 +81,14 @@ class Exchange:
         held: what this process holds of it.
         around: this process.
         lines: the channels to it.
+        pool: the memory that goes with calls.
     """
 
-    def __init__(self, route: Route, held: Holdings, around: Surroundings, lines: Lines) -> None:
+    def __init__(
+        self, route: Route, held: Holdings, around: Surroundings, lines: Lines, pool: Pool
+    ) -> None:
         self.lines = lines
+        self._pool = pool
         self._route = route
         self._held = held
         self._around = around
@@ -205,11 +218,22 @@ class Exchange:
         """Heed what the owner says to this thread while it waits for an answer."""
         if not self._heed(frame):
             with self.lines.deeper():
-                what, answer = self._around.answer(self._route, frame)
+                head, answer = self._answer(frame)
             if line.pipe.closed:  # the object forked this process
                 raise self.lines.hung_up()
-            line.send(header(what, len(answer), frame[1]))
+            line.send(head)
             line.send(answer)
+
+    def _answer(self, frame: Frame) -> tuple[bytes, bytes | memoryview]:
+        """Return the answer to an upcall: a header, and what follows it."""
+        kind, ident, number, member, payload = frame
+        place = None
+        if kind & BULK:
+            place, payload = unpack(payload, self._pool.find)
+        frame = kind & ~BULK, ident, number, member, payload
+        what, answer = self._around.answer(self._route, frame, place)
+        what, record, data = pack(what, answer, place and place.segment)
+        return header(what, len(record) + len(data), ident) + record, data
 
     def _heed(self, frame: Frame) -> bool:
         """Heed what needs no answer; return False for an upcall."""
@@ -217,7 +241,9 @@ class Exchange:
             self._around.given_back(self._route, frame)
         elif frame[0] == WAITING:
             self._around.waiting(frame)
-        return frame[0] != UPCALL
+        elif frame[0] == TAKEN:
+            self._pool.hear_end(-unpack_number(frame[4]))
+        return frame[0] & ~BULK != UPCALL
 
     # -- in flight --------------------------------------------------------------------------------
 
@@ -245,13 +271,14 @@ class Exchange:
                 return frame[0], frame[4]
             if not self._heed(frame):
                 with self.lines.deeper():
-                    what, answer = self._around.answer(self._route, frame)
-                flight.put(header(what, len(answer), frame[1]) + answer, None)
+                    answer = b"".join(self._answer(frame))
+                flight.put(answer, None)
 
     def _hear(self, flight: Flight, frame: Frame) -> None:
         """Take, in the courier, what the owner says that is no reply to a call in flight."""
         if frame[0] not in _UP:
-            return  # the late reply to a call that was given up
+            self._pool.hear_end(frame[1])  # the late reply to a call that was given up
+            return
         for asking in flight.asking[-1:]:
             asking.said.put(frame)
             asking.alert()
@@ -264,13 +291,11 @@ class Exchange:
         token = _life.token()
         here.serves = Served(activity_of(token, flight.thread), (token,), None)
         try:
-            what, answer = self._around.answer(self._route, frame)
+            answer = b"".join(self._answer(frame))
         except BaseException as error:  # what would have ended the thread if it had waited
-            what, answer = (
-                UP_FAILURE,
-                encode_failure(error, "a function that was called back", None),
-            )
-        flight.put(header(what, len(answer), frame[1]) + answer, None)
+            failure = encode_failure(error, "a function that was called back", None)
+            answer = header(UP_FAILURE, len(failure), frame[1]) + failure
+        flight.put(answer, None)
 
     def _own_reply(self, line: Line, frames: list[Frame]) -> Reply | None:
         """Return the latest call's reply, if it is among these frames; drop all earlier ones."""
@@ -288,6 +313,8 @@ class Exchange:
                 self._serve(line, frame)
             elif of > ident:
                 raise ProtocolError(f"a reply came to call {of}, which was never made")
+            else:
+                self._pool.hear_end(of)
         return None
 
 

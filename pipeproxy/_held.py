@@ -15,7 +15,7 @@ from itertools import count
 from typing import Any, Final
 
 from . import _life
-from ._wire import CLAIM, GIVEN_BACK, RELEASE, UP, header, pack_pairs
+from ._wire import CLAIM, GIVEN_BACK, RELEASE, RETIRE, UP, header, pack_pairs
 
 #: In a release, in the place of a number: all that came with a reply.
 ALL: Final = 0
@@ -118,7 +118,7 @@ class Holdings(Known):
     but with a call: dropping a proxy never waits.
 
     Attributes:
-        untold: claims and releases, of which the owner may not know.
+        untold: claims and releases, and segments given up, of which the owner may not know.
     """
 
     def __init__(self) -> None:
@@ -172,6 +172,10 @@ class Holdings(Known):
                 self.untold[CLAIM, held.ident, held.number] = None
         self.untold[RELEASE, ident, ALL] = None
 
+    def retire(self, number: int) -> None:
+        """Let the owner know that a segment of this process was given up."""
+        self.untold[RETIRE, number, 0] = None
+
     def forked(self) -> None:
         """In a forked child: claim what it inherited. What its parent was to tell is not its own.
 
@@ -202,7 +206,7 @@ class Holdings(Known):
                 self.untold[RELEASE, held.ident, held.number] = None
         news = list(self.untold)
         told = b""
-        for kind in (CLAIM, RELEASE):
+        for kind in (CLAIM, RELEASE, RETIRE):
             payload = pack_pairs([pair for what, *pair in news if what == kind])
             if payload:
                 told += header(kind, len(payload)) + payload

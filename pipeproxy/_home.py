@@ -28,6 +28,7 @@ from ._held import Known, idents
 from ._members import name_of
 from ._objects import Objects, Shared
 from ._outgoing import Outgoing
+from ._parcels import Encoded, Parcel
 from ._promises import Promise, fulfil
 from ._proxy import Proxy, link_of, make_proxy
 from ._references import Link, homes, pass_on
@@ -40,7 +41,7 @@ from .codecs.pickle import ATOMS
 from .errors import ListenerClosed, Released
 
 #: The kind and the payload of an answer.
-Answer = tuple[int, bytes]
+Answer = tuple[int, "bytes | Parcel"]
 
 
 class Waits(Protocol):
@@ -370,7 +371,7 @@ class Home:
 
     # -- upcalls ----------------------------------------------------------------------------------
 
-    def answer(self, process: bytes, frame: Frame, payload: bytes | memoryview) -> Answer:
+    def answer(self, process: bytes, frame: Frame, payload: Encoded) -> Answer:
         """Answer an upcall of another process, for which this thread waits; as a call at home.
 
         Args:

@@ -178,6 +178,20 @@ class Lines:
             line.send(header(kind, len(payload), next(idents), number) + payload)
             line.close()
 
+    def offer(self, number: int, memory: Descriptor) -> bool:
+        """Offer the owner a segment; return False if its door is full.
+
+        It is for a thread that has a line, by which the owner knows this process.
+
+        Raises:
+            OwnerDied, ListenerClosed: nobody is there to take it.
+        """
+        try:
+            door = self._lobby or _door.knocker(self.route.address)
+            return _door.offer(door, self.route, _life.token(), number, memory)
+        except (ConnectionError, FileNotFoundError):
+            raise self._gone() from None
+
     def proven_life(self) -> Descriptor | None:
         """Return the owner's life descriptor; it is certain to be the owner's, pids are not.
 

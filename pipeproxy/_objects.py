@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from . import _life
 from ._activities import Activity
+from ._borrowed import Borrowed
 from ._descriptors import Descriptor
 from ._members import DELETE, FIRST_METHOD, GET, RUN, SET, Members
 from ._sections import Section
@@ -192,6 +193,7 @@ class Client:
         token: that of the process.
 
     Attributes:
+        borrowed: its memory, for bulk.
         life: its life descriptor; None if it did not send one.
         channels: those of its threads.
         sections: those that it entered, maybe in the name of another's activity.
@@ -206,6 +208,7 @@ class Client:
     """
 
     __slots__ = (
+        "borrowed",
         "channels",
         "dead",
         "gone",
@@ -222,6 +225,7 @@ class Client:
     def __init__(self, token: bytes, life: Descriptor | None = None) -> None:
         self.token = token
         self.life = life
+        self.borrowed = Borrowed()
         self.channels: set[Any] = set()
         self.sections: set[Section] = set()
         self.holds: dict[Any, None] = {}
@@ -377,6 +381,7 @@ class Objects:
         client = self.clients.get(token)
         if client is not None:
             client.dead = True
+            client.borrowed.clear()
             for ident, numbers in list(client.held.items()):
                 self._release(client, ident, list(numbers))
             self.clients.pop(token, None)

@@ -10,6 +10,7 @@ from ._activities import here
 from ._faces import face_of, travels_alive
 from ._members import name_of
 from ._objects import EVERY_MEMBER, Client, Face, Objects, Shared
+from ._parcels import Parcel
 from ._proxy import Proxy, link_of, members_of
 from ._references import PlainRoute, arrive, homes, open_stream
 from ._sections import Section
@@ -52,7 +53,9 @@ class Outgoing:
         self._streamed: Any = None
         self._streams: dict[int, Shared] = {}
 
-    def encode(self, value: Any, shared: Shared, member: int, args: tuple[Any, ...]) -> bytes:
+    def encode(
+        self, value: Any, shared: Shared, member: int, args: tuple[Any, ...]
+    ) -> bytes | Parcel:
         """Return what travels of a result of a call.
 
         Raises:
@@ -65,7 +68,7 @@ class Outgoing:
         if member in shared.face.iterating:
             self._streamed = value
         try:
-            answer = codec.encode(value, self.refer)
+            answer = codec.encode_result(value, self.refer)
         except CodecError as error:
             where = name_of(shared.members.plain, member, args)
             explained = codec.explain_result(value, error, where, self.refer)

@@ -6,23 +6,29 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from ._flight import Flight, Pending
+from ._lines import Line
 from ._members import Plain
+from ._pool import Lease
 from ._reports import report
-from ._wire import RESULT
+from ._wire import BULK, RESULT
 
 
 class Reader(Protocol):
     """The owner that is called, as a promise needs it."""
 
-    def read(
+    def read(  # noqa: PLR0913, PLR0917 - what was said to which call
         self,
         kind: int,
         answer: bytes | memoryview,
         plain: Plain,
         member: int,
         args: tuple[Any, ...],
+        lease: Lease | None,
     ) -> Any:
         """Return the result, or the exception, that an answer holds."""
+
+    def is_left(self, lease: Lease, line: Line, ident: int) -> None:
+        """Let memory be had again when the owner replies to a call that nobody waits for."""
 
     def abandon(self, ident: int, error: BaseException, lent: Any, *, came: bool) -> None:
         """Want nothing of what comes with the reply, and lend nothing, as a call has failed."""
@@ -47,6 +53,7 @@ class Promise(Pending):
         owner: Reader,
         where: tuple[Plain, int, tuple[Any, ...]],
         lent: Any,
+        lease: Lease | None,
     ) -> None:
         """Be the promise of this call, which is about to be put into a flight."""
         self.ident = ident
@@ -55,6 +62,7 @@ class Promise(Pending):
         self._owner = owner
         self._where = where
         self._lent = lent
+        self._lease = lease
 
     def begin(self) -> bool:
         """See `Pending`."""
@@ -65,12 +73,15 @@ class Promise(Pending):
     def settle(self, kind: int, payload: bytes | memoryview) -> None:
         """See `Pending`."""
         try:
-            value = self._owner.read(kind, payload, *self._where)
+            value = self._owner.read(kind, payload, *self._where, self._lease)
         except BaseException as error:  # it cannot be rebuilt here
             self._owner.abandon(self.ident, error, None, came=True)
             self.refuse(error)
             return
-        if kind == RESULT:
+        finally:
+            if self._lease is not None:
+                self._lease.end()
+        if kind & ~BULK == RESULT:
             self.keep(value)
         else:
             self.refuse(value)
@@ -78,6 +89,8 @@ class Promise(Pending):
     def fail(self, error: BaseException) -> None:
         """See `Pending`."""
         self._owner.abandon(self.ident, error, None if self.sent else self._lent, came=False)
+        if self._lease is not None and self.flight is not None:
+            self._owner.is_left(self._lease, self.flight.line, self.ident)
         self.refuse(error)
 
     def give_up(self) -> None:

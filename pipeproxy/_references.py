@@ -25,6 +25,7 @@ from ._faces import travels_alive
 from ._held import Holdings, idents
 from ._members import Plain
 from ._objects import Shared
+from ._parcels import Encoded, Parcel, Place
 from ._proxy import Proxy, link_of, make_proxy
 from ._sections import Block
 from ._streams import Stream
@@ -45,7 +46,7 @@ from .errors import Released
 
 PlainRoute = tuple[Any, ...]
 #: The kind and the payload of an answer.
-Answer = tuple[int, bytes]
+Answer = tuple[int, "bytes | Parcel"]
 
 
 class Link:
@@ -140,7 +141,7 @@ class AtHome(Protocol):
     def link_to(self, target: object) -> Link | None:
         """Return how to reach an object through a door, if it is shared here."""
 
-    def answer(self, process: bytes, frame: Frame, payload: bytes | memoryview) -> Answer:
+    def answer(self, process: bytes, frame: Frame, payload: Encoded) -> Answer:
         """Answer an upcall of another process."""
 
     def heed(self, process: bytes, what: int, pairs: list[tuple[int, int]]) -> None:
@@ -227,10 +228,11 @@ class _ThisProcess:
     def outgoing(self, route: Route) -> Passing:
         return Passing(route)
 
-    def answer(self, route: Route, frame: Frame) -> Answer:
+    def answer(self, route: Route, frame: Frame, place: Place | None) -> Answer:
         _, _, number, member, payload = frame
         listener = bytes(payload[:IDENTITY])
         (seconds, thread, path), rest = unpack_context(payload[IDENTITY:])
+        encoded = rest if place is None else place.read(rest)
         deadline = None if seconds == inf else monotonic() + seconds
         home = homes.get(listener)
         served = here.served
@@ -240,13 +242,13 @@ class _ThisProcess:
                 if path:  # of a chain that did not come through this thread
                     activity = activity_of(path[0], thread)
                     here.serves = Served(activity, (*path, route.process), None)
-                call = partial(home.answer, route.process, frame, rest)
+                call = partial(home.answer, route.process, frame, encoded)
                 return _deadline.run(deadline, call)
             finally:
                 here.serves = outer
         if served is not None and served.up is not None:
             own = next(idents) | UP  # those of another process could be taken for this one's
-            return _up(served.up.ask(own, (listener, number, member), rest, deadline))
+            return _up(served.up.ask(own, (listener, number, member), encoded, deadline))
         error = Released(f"object {number} is at home in no process that this call came through")
         return UP_FAILURE, codec.encode_failure(error, f"object {number}", None)
 
@@ -268,10 +270,10 @@ class _ThisProcess:
             home.lost(route.process)
 
 
-def _up(answer: tuple[int, bytes | memoryview]) -> Answer:
+def _up(answer: tuple[int, Encoded]) -> Answer:
     """Pass an answer on, as the answer to the upcall that was passed on."""
     kind, payload = answer
-    return kind, bytes(payload)
+    return kind, payload if type(payload) is Parcel else bytes(payload)
 
 
 _surroundings = _ThisProcess()

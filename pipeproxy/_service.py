@@ -21,10 +21,11 @@ from ._activities import activity_of, here
 from ._attendance import Attendance
 from ._callers import Caller
 from ._calls import guests
-from ._door import Door, Knock, Route, hello
+from ._door import Door, Knock, Offer, Route, hello
 from ._objects import Client, Objects
 from ._residence import Residence
 from ._wire import FAREWELL, HELLO, LEAVE, header
+from .errors import ProtocolError
 from .transports.pipe import Pipe, Waiter, wait_for
 
 T = TypeVar("T")
@@ -63,7 +64,9 @@ class Service:
         self.waited = self.ran = 0.0
         self._route, self._door, self._objects = route, door, objects
         self.residence = residence
-        self._attendance = Attendance(tuple(route), objects, residence, self.beside, self._alert)
+        self._attendance = Attendance(
+            tuple(route), objects, residence, self.beside, self._alert, self._admit
+        )
         self.callers = self._attendance.callers
         self.dispatch = self._attendance.dispatch
         self.upcalls = self._attendance.upcalls
@@ -230,13 +233,21 @@ class Service:
 
     def _admit(self) -> None:
         """Open a channel for everybody who knocked."""
-        for knock in self._door.read():
+        for come in self._door.read():
             try:
-                self._let_in(knock)
-            except OSError:
-                pass  # it sent what nobody can wait for; all it sent closes itself
+                if type(come) is Offer:
+                    self._accept(come)
+                elif type(come) is Knock:
+                    self._let_in(come)
+            except (OSError, ProtocolError):
+                pass  # it sent what nobody can wait for or map; all it sent closes itself
             finally:
-                self._attendance.let_go(knock.token)
+                self._attendance.let_go(come.token)
+
+    def _accept(self, offer: Offer) -> None:
+        client = self._objects.clients.get(offer.token)
+        if client is not None and client.life is not None:
+            client.borrowed.accept(offer)
 
     def _let_in(self, knock: Knock) -> None:
         client = self._introduce(knock)
@@ -330,5 +341,6 @@ class Service:
         self.callers.close()
         for client in list(self._objects.clients.values()):
             self.upcalls.bid_farewell(client)
+            client.borrowed.clear()
             if client.life is not None:
                 client.life.close()

@@ -22,13 +22,14 @@ from ._wire import (
     HELLO,
     LIMIT,
     RELEASE,
+    RETIRE,
     Frame,
     unpack_header,
 )
 
 _LEGAL: Final = FROM_CLIENT | FROM_OWNER
 #: Frames that nobody asked for: how many there are, and when, is no matter of the program.
-_UNCOUNTED: Final = frozenset({HELLO, CLAIM, RELEASE, FAREWELL})
+_UNCOUNTED: Final = frozenset({HELLO, CLAIM, RELEASE, RETIRE, FAREWELL})
 
 
 class Block(Protocol):

@@ -17,12 +17,14 @@ from typing import Any, Final, Protocol
 from . import _deadline
 from ._activities import here
 from ._bell import Bell
+from ._buffers import Segment
 from ._callers import Caller
 from ._calls import guests
 from ._context import context_of
 from ._held import idents
 from ._objects import Client, Objects
 from ._outgoing import Outgoing
+from ._parcels import Encoded, pack
 from ._references import PlainRoute
 from ._wire import LENT, UPCALL, header, pack_context
 from .errors import CallLost, ClientDied, OwnerDied
@@ -48,20 +50,24 @@ class Asked:
     Args:
         ident: its own.
         say: returns the frames of it.
+        segment: the memory that goes with it.
 
     Attributes:
         reply: its kind and payload, once it is there.
         bell: rung then.
     """
 
-    __slots__ = ("_ident", "_say", "_taken", "bell", "reply")
+    __slots__ = ("_ident", "_say", "_taken", "bell", "reply", "segment")
 
-    def __init__(self, ident: int, say: Callable[[], bytes]) -> None:
+    def __init__(
+        self, ident: int, say: Callable[[], bytes], segment: Segment | None = None
+    ) -> None:
         self._ident = ident
+        self.segment = segment
         self._say = say
         self._taken: list[Caller] = []
         self.bell = Bell()
-        self.reply: tuple[int, bytes | memoryview] | None = None
+        self.reply: tuple[int, Encoded] | None = None
 
     @property
     def caller(self) -> Caller | None:
@@ -78,6 +84,11 @@ class Asked:
         caller = self._taken[0]
         caller.asked[self._ident] = self
         return self._say()
+
+    def find(self, number: int) -> Segment | None:
+        """Return the segment that goes with it, if this is its number."""
+        segment = self.segment
+        return segment if segment is not None and segment.number == number else None
 
     def forget(self) -> None:
         """Wait for the answer no more."""
@@ -185,18 +196,23 @@ class Way:
         self,
         ident: int,
         target: tuple[bytes, int, int],
-        payload: bytes | memoryview,
+        payload: Encoded,
         deadline: float | None,
         before: bytes = b"",
     ) -> Any:
         """Call an object there, or further up."""
+        client, cargo = here.cargo or (None, None)
+        segment = cargo.lend(payload) if cargo and client is self._caller.client else None
 
         def say() -> bytes:  # the chain that comes from there goes on there
             left = _deadline.left(deadline)
             context = pack_context(inf if left is None else left, 0, ())
-            return before + _upcall(ident, target, context, payload)
+            return before + _upcall(ident, target, context, payload, segment)
 
-        return self._upcalls.ask(self._caller, Asked(ident, say), deadline)
+        reply = self._upcalls.ask(self._caller, Asked(ident, say, segment), deadline)
+        if cargo is not None and segment is not None:
+            cargo.take_back(segment)
+        return reply
 
 
 class Guest:
@@ -236,7 +252,7 @@ class Guest:
         self,
         ident: int,
         target: tuple[bytes, int, int],
-        payload: bytes | memoryview,
+        payload: Encoded,
         deadline: float | None,
         before: bytes = b"",
     ) -> Any:
@@ -293,11 +309,16 @@ def _discard(wanted: deque[Asked], asked: Asked) -> None:
 
 
 def _upcall(
-    ident: int, target: tuple[bytes, int, int], context: bytes, payload: bytes | memoryview
+    ident: int,
+    target: tuple[bytes, int, int],
+    context: bytes,
+    payload: Encoded,
+    segment: Segment | None = None,
 ) -> bytes:
     listener, number, member = target
-    body = b"".join((listener, context, payload))
-    return header(UPCALL, len(body), ident, number, member) + body
+    kind, record, data = pack(UPCALL, payload, segment, goes=True)
+    body = b"".join((record, listener, context, data))
+    return header(kind, len(body), ident, number, member) + body
 
 
 def gone() -> OwnerDied:

@@ -22,7 +22,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from struct import Struct
-from typing import Final
+from typing import Any, Final
 
 from .errors import CodecError, ProtocolError
 
@@ -32,17 +32,27 @@ from .errors import CodecError, ProtocolError
 #: for whom, which is told lest circles of them wait for ever.
 CALL, RELEASE, ENTER, LEAVE, CLAIM = 1, 2, 3, 4, 5
 CALL_WITHIN, UP_RESULT, UP_FAILURE, WAITS = 6, 7, 8, 9
-#: Several frames as the payload of one; and that the caller gives up the call of this ident.
-BATCH, CANCEL = 10, 11
+#: Several frames as the payload of one; that the caller gives up the call of this ident; and which
+#: of its segments it has given up, as pairs of their numbers and 0.
+BATCH, CANCEL, RETIRE = 10, 11, 12
 #: What an owner sends: the proof that it accepted, a result, an exception, and that it closed; an
 #: upcall, and which of the client's objects it holds no more, both with the home's identity first;
-#: and whom the client waits for.
+#: whom the client waits for; and that a call which gets no reply has read this segment.
 HELLO, RESULT, FAILURE, FAREWELL, UPCALL, GIVEN_BACK, WAITING = 16, 17, 18, 19, 20, 21, 22
+TAKEN: Final = 23
+
+#: A call or an answer with this bit in its kind begins with a record of where its value is, which
+#: may be in memory that both sides share: see `pipeproxy._parcels`.
+BULK: Final = 1 << 12
 
 FROM_CLIENT: Final = frozenset(
     {CALL, RELEASE, ENTER, LEAVE, CLAIM, CALL_WITHIN, UP_RESULT, UP_FAILURE, WAITS, BATCH, CANCEL}
+    | {RETIRE, CALL | BULK, CALL_WITHIN | BULK, UP_RESULT | BULK, UP_FAILURE | BULK}
 )
-FROM_OWNER: Final = frozenset({HELLO, RESULT, FAILURE, FAREWELL, UPCALL, GIVEN_BACK, WAITING})
+FROM_OWNER: Final = frozenset(
+    {HELLO, RESULT, FAILURE, FAREWELL, UPCALL, GIVEN_BACK, WAITING, TAKEN}
+    | {RESULT | BULK, FAILURE | BULK, UPCALL | BULK}
+)
 
 #: The idents of upcalls are those of their owner: this bit tells them from a client's.
 UP: Final = 1 << 63
@@ -61,8 +71,8 @@ _VIEW_FROM = 1 << 16
 _header = Struct("<IQQHH")
 HEADER_SIZE: Final = _header.size
 
-#: kind, ident, number, member, payload
-Frame = tuple[int, int, int, int, "bytes | memoryview"]
+#: kind, ident, number, member, payload: bytes or a view of them, see also `pipeproxy._borrowed`
+Frame = tuple[int, int, int, int, Any]
 
 #: ``pack_header(size, ident, number, member, kind)``, for a payload that is no larger than `LIMIT`.
 pack_header, unpack_header = _header.pack, _header.unpack_from

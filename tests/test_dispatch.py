@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pipeproxy import CodecError, NotExposed, Released, _dispatch
+from pipeproxy import CodecError, NotExposed, Released, _borrowed, _dispatch
 from pipeproxy._activities import Activity
 from pipeproxy._callers import Caller
 from pipeproxy._dispatch import Dispatch
@@ -70,7 +70,12 @@ def dispatch(objects: Objects) -> Dispatch:
     route = Route(b"listener", b"process", 1, b"\0nowhere", b"secret", 0.0)
     residence = Residence(lambda: None)
     return Dispatch(
-        objects, tuple(route), residence, lambda caller: None, lambda caller, frames: None
+        objects,
+        tuple(route),
+        residence,
+        lambda caller: None,
+        lambda caller, frames: None,
+        lambda: None,
     )
 
 
@@ -136,7 +141,8 @@ def test_arguments_that_are_none_name_the_method(
 def test_a_result_that_is_too_large_is_an_error_and_not_a_frame(
     dispatch: Dispatch, shared: Shared, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_dispatch, "LIMIT", 1)
+    for room in (_dispatch, _borrowed):
+        monkeypatch.setattr(room, "LIMIT", 1)
     error = call(dispatch, shared, "add", 1)
     assert type(error) is CodecError
     assert "Subject.add" in str(error)

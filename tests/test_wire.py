@@ -11,6 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pipeproxy._wire import (
+    BULK,
     CALL,
     CALL_WITHIN,
     CLAIM,
@@ -26,6 +27,8 @@ from pipeproxy._wire import (
     LIMIT,
     RELEASE,
     RESULT,
+    RETIRE,
+    TAKEN,
     UP,
     UP_FAILURE,
     UP_RESULT,
@@ -68,6 +71,11 @@ CLIENT_SAYS: list[Frame] = [
     (UP_RESULT, UP + 3, 0, 0, b"result"),
     (WAITS, 6, 0, 0, b"who for whom"),
     (UP_FAILURE, UP + 4, 0, 0, b"why"),
+    (CALL | BULK, 7, 7, 3, bytes(8) + b"payload"),
+    (CALL_WITHIN | BULK, 8, 7, 3, bytes(8) + pack_context(0.5, 1, ()) + b"payload"),
+    (UP_RESULT | BULK, UP + 5, 0, 0, bytes(8) + b"result"),
+    (UP_FAILURE | BULK, UP + 6, 0, 0, bytes(8) + b"why"),
+    (RETIRE, 0, 0, 0, pack_pairs([(1, 0)])),
     (CALL, 2**64 - 1, 2**64 - 1, 2**16 - 1, bytes(range(256))),
 ]
 OWNER_SAYS: list[Frame] = [
@@ -77,6 +85,10 @@ OWNER_SAYS: list[Frame] = [
     (UPCALL, UP + 3, 5, 4, b"l" * 16 + pack_context(inf, 0, ()) + b"payload"),
     (GIVEN_BACK, 0, 0, RELEASE, b"l" * 16 + pack_pairs([(3, 5)])),
     (WAITING, 0, 0, 0, b"who for whom"),
+    (RESULT | BULK, 3, 0, 0, bytes(8)),
+    (TAKEN, 0, 0, 0, pack_number(3)),
+    (FAILURE | BULK, 4, 0, 0, bytes(8) + b"why"),
+    (UPCALL | BULK, UP + 4, 5, 4, bytes(8) + b"l" * 16 + pack_context(inf, 0, ()) + b"payload"),
     (FAREWELL, 0, 0, 0, b""),
 ]
 both_sides = pytest.mark.parametrize(

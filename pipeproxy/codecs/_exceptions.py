@@ -26,10 +26,11 @@ import os
 from collections.abc import Callable
 from io import BytesIO
 from itertools import groupby
-from pickle import Pickler, dumps
+from pickle import PickleBuffer, Pickler, dumps
 from types import CodeType, TracebackType
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
+from .._parcels import BULK_FROM, Parcel
 from ..errors import RemoteError
 from ._rebuild import (
     ARGS,
@@ -113,6 +114,10 @@ class ValuePickler(Pickler):
         return _reduce(exc)
 
 
+#: For a value in which an exception may be what fails to be written; it costs more.
+CAREFULLY: Final = _Task(careful=True)
+
+
 def write(value: object, refer: Refer | None, task: _Task | None = None) -> bytes:
     """The pickle of `value`.
 
@@ -127,9 +132,38 @@ def write(value: object, refer: Refer | None, task: _Task | None = None) -> byte
     return buffer.getvalue()
 
 
-def write_carefully(value: object, refer: Refer | None) -> bytes:
-    """As `write`, at greater cost, where an exception inside `value` may be what failed."""
-    return write(value, refer, _Task(careful=True))
+class _Parts(list[bytes]):
+    """What a pickler writes. Large bytes come as they are, and are not copied here."""
+
+    buffers: tuple[memoryview, ...] = ()
+
+    def write(self, data: Any) -> None:
+        # What is no bytes may change, or is a view of what may be gone when the pickler is.
+        self.append(data if type(data) is bytes else bytes(data))
+
+    def keep(self, buffer: PickleBuffer) -> bool:
+        """Let a large buffer travel beside the pickle, and any other in it."""
+        try:
+            raw = buffer.raw()
+        except BufferError:
+            return True  # it is not contiguous, which pickle refuses in better words
+        if raw.nbytes < BULK_FROM:
+            return True
+        self.buffers += (raw,)
+        return False
+
+
+def write_apart(value: object, refer: Refer | None, task: _Task | None = None) -> bytes | Parcel:
+    """As `write`, but what is large is a parcel."""
+    parts = _Parts()
+    pickler = ValuePickler(parts, 5, buffer_callback=parts.keep)
+    pickler.refer = refer
+    pickler.task = task
+    pickler.dump(value)
+    if len(parts) == 1 and len(parts[0]) < BULK_FROM and not parts.buffers:
+        return parts[0]
+    parcel = Parcel(parts, parts.buffers)
+    return parcel if len(parcel) >= BULK_FROM else b"".join(parts)
 
 
 def encode(

@@ -12,6 +12,7 @@ import types
 from pickle import loads
 from typing import Any
 
+from .._parcels import Encoded, Parcel
 from ..errors import RemoteError, RemoteTraceback
 
 #: ``((module, qualname), ...)``: a class, then its bases up to the first builtin one.
@@ -27,7 +28,7 @@ ARGS: Any = vars(BaseException)["args"]
 _REMOTE_ERROR = (RemoteError.__module__, RemoteError.__qualname__)
 
 
-def decode(payload: bytes | memoryview) -> BaseException:
+def decode(payload: Encoded) -> BaseException:
     """The exception that `_exceptions.encode` took apart; never fails.
 
     Returns:
@@ -36,7 +37,7 @@ def decode(payload: bytes | memoryview) -> BaseException:
     """
     built: list[BaseException] = []
     try:
-        for node in loads(payload):
+        for node in loads(payload.pickle if type(payload) is Parcel else payload):
             built.append(_revive(node, built))
         return built[-1]
     except Exception as error:

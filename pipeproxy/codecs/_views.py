@@ -1,16 +1,24 @@
-"""The views of a dict: what arrives is a view of a copy, with all that a view can do."""
+"""Values that pickle refuses, or copies more often than need be, and that can well be rebuilt.
+
+The views of a dict: what arrives is a view of a copy, with all that a view can do. A memoryview
+arrives as one of a copy; an array of the standard library, as an array.
+"""
 
 from __future__ import annotations
 
+import sys
+from array import array
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
+from pickle import PickleBuffer
 from typing import Any
 
 
 def reduce_view(value: object) -> Any:
-    """Return how to pickle the view of a dict, as ``__reduce__``; NotImplemented for all else."""
-    found = _VIEWS.get(type(value))
-    return NotImplemented if found is None else (found[0], (found[1], list(value)))  # type: ignore[call-overload]
+    """Return how to pickle one of these, as ``__reduce__``; NotImplemented for all else."""
+    found = _REDUCERS.get(type(value))
+    return NotImplemented if found is None else found(value)
 
 
 def _keys(kind: type[dict[Any, Any]], keys: Iterable[Any]) -> Any:
@@ -25,8 +33,40 @@ def _items(kind: type[dict[Any, Any]], items: Iterable[Any]) -> Any:
     return kind(items).items()
 
 
-_VIEWS: dict[type[Any], Any] = {
-    type(rebuild(kind, ())): (rebuild, kind)
+def _reduce_dict_view(rebuild: Any, kind: type[Any], view: Iterable[Any]) -> Any:
+    return rebuild, (kind, list(view))
+
+
+def _reduce_memoryview(view: memoryview) -> Any:
+    form = view.format.removeprefix("@")
+    is_plain = len(form) == 1 and (view.ndim == 1 or view.nbytes or not view.shape)
+    if not is_plain and "numpy" in sys.modules:  # of an array, mostly; no cast leads to such a view
+        return memoryview, (sys.modules["numpy"].asarray(view),)
+    data: Any = view
+    if not view.c_contiguous:
+        data = view.tobytes() if view.readonly else bytearray(view.tobytes())
+    _memoryview(b"", form, (0,))  # that it cannot be made is to be seen here
+    return _memoryview, (PickleBuffer(data), form, view.shape)
+
+
+def _memoryview(data: Any, form: str, shape: tuple[int, ...]) -> memoryview:
+    view = memoryview(data).cast("B")
+    return view.cast(form) if len(shape) == 1 else view.cast(form, shape)  # type: ignore[call-overload,no-any-return]
+
+
+def _reduce_array(value: array[Any]) -> Any:
+    return _array, (value.typecode, PickleBuffer(value))
+
+
+def _array(typecode: str, data: Any) -> array[Any]:
+    made: array[Any] = array(typecode)
+    made.frombytes(data)
+    return made
+
+
+_REDUCERS: dict[type[Any], Callable[[Any], Any]] = {
+    type(rebuild(kind, ())): partial(_reduce_dict_view, rebuild, kind)
     for kind in (dict, OrderedDict)
     for rebuild in (_keys, _values, _items)
 }
+_REDUCERS |= {memoryview: _reduce_memoryview, array: _reduce_array}

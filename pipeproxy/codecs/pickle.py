@@ -6,19 +6,21 @@ Pickle runs code: whoever can send to a process through this codec can run anyth
 from __future__ import annotations
 
 import types
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pickle import PicklingError, dumps, loads
-from typing import Any
+from typing import Any, TypeVar
 
+from .._parcels import BULK_FROM, Encoded, Parcel
 from ..errors import CodecError
-from ._exceptions import Reduced, Refer, write, write_carefully
+from ._exceptions import CAREFULLY, Reduced, Refer, write, write_apart
 from ._exceptions import encode as encode_failure
 from ._rebuild import decode as decode_failure
 from ._rebuild import safe_str
 
 __all__ = [
     "ATOMS",
+    "BLOBS",
     "Refer",
     "atom",
     "decode",
@@ -28,9 +30,13 @@ __all__ = [
     "encode_atoms",
     "encode_call",
     "encode_failure",
+    "encode_result",
     "explain_call",
     "explain_result",
 ]
+
+#: What a value is written as.
+W = TypeVar("W", bytes, "bytes | Parcel")
 
 #: Immutable builtin types whose instances need no pickler of ours; exact types only.
 ATOMS: frozenset[type] = frozenset(
@@ -42,7 +48,11 @@ _CONTAINERS = frozenset({list, dict, set, frozenset, tuple, bytearray})
 #: A culprit is looked for so deep, and among so many items on each level.
 _MAX_DEPTH, _MAX_ITEMS = 12, 10_000
 
+#: Of these, one may be so large that it has to travel beside the pipe.
+BLOBS = frozenset({bytes, str})
+
 _all_atoms = ATOMS.issuperset
+_all_small_atoms = (ATOMS - BLOBS).issuperset
 
 #: ``atom(value)``: the bytes of a value whose exact type is one of `ATOMS`.
 atom = partial(dumps, protocol=5)
@@ -60,33 +70,43 @@ def encode(value: object, refer: Refer | None = None) -> bytes:
         CodecError: it cannot be pickled; ``__cause__`` says why. See `explain_result`.
         BaseException: what a signal handler raised meanwhile.
     """
-    kind = type(value)
-    if kind in ATOMS:
+    if type(value) in ATOMS:
         return atom(value)
-    try:
-        if refer is not None and kind in _CONTAINERS:
-            value = _asked(value, refer)
-        return _write(value, refer)
-    except _Once as once:
-        raise once.args[0] from None
-    except Exception as error:
-        raise _refused("a value", value, error) from error
+    return _tried(write, "a value", partial(_ask_one, value, refer), refer)
+
+
+def encode_result(value: object, refer: Refer | None = None) -> bytes | Parcel:
+    """As `encode`, but what is large is a parcel."""
+    if type(value) in ATOMS and not _is_bulk(value):
+        return atom(value)
+    return _tried(write_apart, "a value", partial(_ask_one, value, refer), refer)
 
 
 def encode_atoms(args: tuple[Any, ...], kwargs: dict[str, Any] | None) -> bytes | None:
-    """The arguments of a call as `encode_call` writes them, if nobody need be asked about any."""
-    if _all_atoms(map(type, args)):
+    """The arguments of a call as `encode_call` writes them, if nobody need be asked about any.
+
+    None if some are not atoms, or large.
+    """
+    if _all_small_atoms(map(type, args)) or (
+        _all_atoms(map(type, args)) and not any(map(_is_bulk, args))
+    ):
         if not kwargs:
             return atom(args)
-        if _all_atoms(map(type, kwargs.values())):
+        if _all_atoms(map(type, kwargs.values())) and not any(map(_is_bulk, kwargs.values())):
             return atom([args, kwargs])
     return None
 
 
+def _is_bulk(value: Any) -> bool:
+    return type(value) in BLOBS and len(value) >= BULK_FROM
+
+
 def encode_call(
     args: tuple[Any, ...], kwargs: dict[str, Any] | None, refer: Refer | None = None
-) -> bytes:
+) -> bytes | Parcel:
     """The arguments of a call as bytes: a tuple alone, or a list of tuple and dict.
+
+    What is large is a parcel.
 
     Raises:
         CodecError: something in them cannot be pickled. See `explain_call`.
@@ -94,42 +114,45 @@ def encode_call(
     atoms = encode_atoms(args, kwargs)
     if atoms is not None:
         return atoms
-    try:
-        if refer is not None:
-            args = tuple([_asked(value, refer) for value in args])
-            if kwargs:
-                kwargs = {name: _asked(value, refer) for name, value in kwargs.items()}
-        return _write([args, kwargs] if kwargs else args, refer)
-    except _Once as once:
-        raise once.args[0] from None
-    except Exception as error:
-        raise _refused("the arguments", args, error) from error
+    return _tried(write_apart, "the arguments", partial(_ask_all, args, kwargs, refer), refer)
 
 
-def _asked(value: Any, refer: Refer) -> Any:
-    if type(value) not in _CONTAINERS:
+def _ask_one(value: Any, refer: Refer | None) -> Any:
+    """Return what is to be pickled in the place of a value, if pickle itself would not ask."""
+    if refer is None or type(value) not in _CONTAINERS:
         return value
     reduced = refer(value)
     return value if reduced is NotImplemented else Reduced(reduced)
 
 
-def _write(value: object, refer: Refer | None) -> bytes:
+def _ask_all(args: tuple[Any, ...], kwargs: dict[str, Any] | None, refer: Refer | None) -> Any:
+    args = tuple([_ask_one(value, refer) for value in args])
+    if kwargs:
+        return [args, {name: _ask_one(value, refer) for name, value in kwargs.items()}]
+    return args
+
+
+def _tried(write: Callable[..., W], what: str, ask: partial[Any], refer: Refer | None) -> W:
+    """Return what is written of a value.
+
+    What is raised once, and not when it is tried again, was most likely raised by a signal handler,
+    and is raised as it is.
+    """
     try:
-        return write(value, refer)
+        return write(ask(), refer)
     except Exception as error:
         failed = error
     try:
-        write(value, refer)
+        write(ask(), refer)
     except Exception:
-        return write_carefully(value, refer)
-    raise _Once(failed)
+        try:
+            return write(ask(), refer, CAREFULLY)
+        except Exception as error:
+            raise _refused(what, ask.args[0], error) from error
+    raise failed
 
 
-class _Once(Exception):
-    """What was raised once, and not when it was tried again: by a signal handler, most likely."""
-
-
-def decode(payload: bytes | memoryview, where: str = "a value") -> Any:
+def decode(payload: Encoded, where: str = "a value") -> Any:
     """The value that `encode` was given, or this process's equal of it.
 
     Args:
@@ -138,23 +161,27 @@ def decode(payload: bytes | memoryview, where: str = "a value") -> Any:
     Raises:
         CodecError: it cannot be rebuilt in this process; the text names what is missing.
     """
+    buffers: Sequence[Any] | None = None
+    if type(payload) is Parcel:
+        buffers, payload = payload.buffers, payload.pickle
     try:
-        return loads(payload)
+        return loads(payload, buffers=buffers)
     except Exception as error:
         del payload  # a traceback that is kept must not keep the buffer from being resized
         raise CodecError(f"{where} cannot be rebuilt here: {_worded(error)}") from error
 
 
-def decode_call(
-    payload: bytes | memoryview, where: str = "a call"
-) -> tuple[tuple[Any, ...], dict[str, Any]]:
+def decode_call(payload: Encoded, where: str = "a call") -> tuple[tuple[Any, ...], dict[str, Any]]:
     """The arguments that `encode_call` was given, without keywords as an empty dict.
 
     Raises:
         CodecError: as `decode`; also where the bytes hold something else than a call.
     """
+    buffers: Sequence[Any] | None = None
+    if type(payload) is Parcel:
+        buffers, payload = payload.buffers, payload.pickle
     try:
-        value = loads(payload)
+        value = loads(payload, buffers=buffers)
         if type(value) is tuple:
             return value, {}
         if type(value) is list and tuple(map(type, value)) == (tuple, dict):

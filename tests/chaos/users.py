@@ -12,6 +12,7 @@ from random import Random
 from typing import Any, Final
 
 from pipeproxy import timeout
+from pipeproxy._pool import Pool
 from pipeproxy.transports import pipe
 from tests.support import PATIENCE, open_descriptors
 
@@ -64,6 +65,8 @@ class Stopping:
 
         pipes: Any = pipe.Pipe
         pipes.__init__ = init
+        pools: Any = Pool
+        pools.take = lambda *args: None  # it is the pipe that is looked at
         managers: Any = ManagersConnection
         managers._send.__defaults__ = (lambda *args: self.write(os.write, *args),)
         managers._recv.__defaults__ = (lambda *args: self.read(os.read, *args),)

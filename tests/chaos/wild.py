@@ -148,7 +148,7 @@ class WildClient(_Wild):
 
     def frame(self, name: str, *args: Any) -> bytes:
         self._ident += 1
-        payload = codec.encode_call(args, None)
+        payload = codec.encode((*args,))
         number = self._members.numbers[name]
         return header(CALL, len(payload), self._ident, self._number, number) + payload
 

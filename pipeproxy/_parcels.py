@@ -1,0 +1,199 @@
+"""Parcels: encoded values that are large, and the record that says where their bytes are.
+
+A parcel is a pickle, in parts, and buffers that travel beside it. A frame of a kind with `BULK` in
+it begins with a record, little-endian, before the payload that it would have without::
+
+    segment  u32   the number of the segment that goes with the frame; 0 for none
+    count    u32   the lengths that follow; 0 if the payload holds the value, as ever
+    lengths  u64   of the pickle, and of each buffer
+
+With lengths, the value is in the segment: the pickle at its beginning, each buffer at the next
+multiple of `ALIGNED`; or, if there is no segment, at the end of the payload, one after another.
+
+A segment that goes with a call is the owner's until that is replied to, and the client's at all
+other times. (It goes back and forth with upcalls meanwhile.) So what was written there is read by
+nobody before it is whole, and written over by nobody before it was read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from itertools import accumulate
+from struct import Struct
+from typing import Any, Final, NamedTuple, final
+
+from ._buffers import Segment, private
+from ._wire import BULK
+from .errors import ProtocolError
+
+#: Encoded values from this size on travel beside the pipe, and so do buffers in them.
+BULK_FROM: Final = 1 << 17
+#: Buffers in a segment begin at a multiple of this.
+ALIGNED: Final = 64
+
+_head = Struct("<II")
+
+
+@final
+class Parcel:
+    """An encoded value that is large.
+
+    Args:
+        parts: the pickle, which is in these one after another.
+        buffers: what it takes when it is unpickled, one-dimensional; where it has arrived, each is
+            the receiver's own.
+    """
+
+    __slots__ = ("_size", "buffers", "parts")
+
+    def __init__(self, parts: Sequence[bytes | memoryview], buffers: Sequence[Any]) -> None:
+        self.parts = parts
+        self.buffers = buffers
+        self._size = sum(map(len, parts)) + sum(map(len, buffers))
+
+    def __len__(self) -> int:
+        return self._size
+
+    @property
+    def lengths(self) -> tuple[int, ...]:
+        """Those of the pickle and of the buffers."""
+        return sum(map(len, self.parts)), *map(len, self.buffers)
+
+    @property
+    def room(self) -> int:
+        """The bytes that it takes in a segment."""
+        return _room_for(self.lengths)
+
+    @property
+    def pickle(self) -> bytes | memoryview:
+        """The pickle in one piece."""
+        return self.parts[0] if len(self.parts) == 1 else b"".join(self.parts)
+
+
+Encoded = bytes | memoryview | Parcel
+
+
+class Place(NamedTuple):
+    """What the record of a frame says.
+
+    Attributes:
+        lengths: those of the pickle and of the buffers; none if the payload holds the value.
+        segment: what goes with the frame.
+    """
+
+    lengths: tuple[int, ...]
+    segment: Segment | None
+
+    @property
+    def room(self) -> int:
+        """The bytes that the value takes in a segment."""
+        return _room_for(self.lengths)
+
+    def read(self, payload: bytes | memoryview) -> Encoded:
+        """Return the value that is there; its buffers are copies, its pickle is not.
+
+        Args:
+            payload: the rest of the frame's, where nothing but the value may be left.
+
+        Raises:
+            ProtocolError: it is not there.
+        """
+        if not self.lengths:
+            return payload
+        if self.segment is None:
+            source, places = memoryview(payload), _tight(self.lengths)
+        else:
+            source, places = memoryview(self.segment.memory), _spread(self.lengths)
+        first, *others = [source[start:stop] for start, stop in places]
+        if (len(first), *map(len, others)) != self.lengths:
+            raise ProtocolError(f"{len(source)} bytes do not hold what they are said to hold")
+        return Parcel([first], [private(data) for data in others])
+
+
+def pack(
+    kind: int, encoded: Encoded, segment: Segment | None = None, *, goes: bool = False
+) -> tuple[int, bytes, bytes | memoryview]:
+    """Let a parcel travel in a segment if there is the room, and all else in line.
+
+    Args:
+        kind: that of the frame.
+        segment: what this process may write to.
+        goes: it goes with the frame although the value does not need it.
+
+    Returns:
+        The kind, the record to begin the payload with, and what to end it with.
+    """
+    if type(encoded) is Parcel:
+        if segment is not None and encoded.room <= segment.size:
+            _write(encoded, segment)
+            return kind | BULK, _record(segment.number, encoded.lengths), b""
+        if encoded.buffers:
+            data = b"".join((*encoded.parts, *encoded.buffers))
+            return kind | BULK, _record(0, encoded.lengths), data
+        encoded = encoded.pickle
+    if segment is not None and goes:
+        return kind | BULK, _record(segment.number, ()), encoded
+    return kind, b"", encoded
+
+
+def unpack(
+    payload: bytes | memoryview, find: Callable[[int], Segment | None]
+) -> tuple[Place, bytes | memoryview]:
+    """Return what the record says that a payload begins with, and the rest of it.
+
+    Args:
+        find: finds a segment by its number.
+
+    Raises:
+        ProtocolError: there is no such record, or it says what cannot be.
+    """
+    if len(payload) < _head.size:
+        raise ProtocolError(f"a record in {len(payload)} bytes is cut off")
+    number, count = _head.unpack_from(payload)
+    end = _head.size + 8 * count
+    if len(payload) < end:
+        raise ProtocolError(f"a record of {count} lengths in {len(payload)} bytes is cut off")
+    lengths = Struct(f"<{count}Q").unpack_from(payload, _head.size)
+    rest = payload[end:]
+    segment = find(number) if number else None
+    if number and segment is None:
+        raise ProtocolError(f"segment {number} was never offered, or goes with another call")
+    room = sum(lengths) if segment is None else _room_for(lengths)
+    size = len(rest) if segment is None else segment.size
+    if room > size:
+        raise ProtocolError(f"a value of {room} bytes is said to be in {size}")
+    return Place(lengths, segment), rest
+
+
+def _record(number: int, lengths: Sequence[int]) -> bytes:
+    return _head.pack(number, len(lengths)) + Struct(f"<{len(lengths)}Q").pack(*lengths)
+
+
+def _write(parcel: Parcel, segment: Segment) -> None:
+    memory: Any = segment.memory
+    at = 0
+    for part in parcel.parts:
+        memory[at : at + len(part)] = part
+        at += len(part)
+    _, *places = _spread(parcel.lengths)
+    for (start, stop), buffer in zip(places, parcel.buffers, strict=True):
+        memory[start:stop] = buffer
+
+
+def _room_for(lengths: Sequence[int]) -> int:
+    return max((stop for _, stop in _spread(lengths)), default=0)
+
+
+def _spread(lengths: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """Yield where in a segment each of these begins and ends."""
+    stop = 0
+    for length in lengths:
+        start = -(-stop // ALIGNED) * ALIGNED
+        stop = start + length
+        yield start, stop
+
+
+def _tight(lengths: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """The same, one after another."""
+    stops = list(accumulate(lengths))
+    return zip([0, *stops], stops, strict=False)
