@@ -74,6 +74,7 @@ if typing.TYPE_CHECKING:
     from ._spawn import Host, spawn, spawning
     from ._values import by_value
     from ._verbs import batch, notify, run
+    from ._waits import cancelled
 
 __all__ = [
     "CallLost",
@@ -100,6 +101,7 @@ __all__ = [
     "by_ref",
     "by_reference",
     "by_value",
+    "cancelled",
     "end_with",
     "exposed",
     "hidden",
@@ -125,6 +127,7 @@ _LATER = {
     "batch": "_verbs",
     "by_ref": "_lent",
     "by_value": "_values",
+    "cancelled": "_waits",
     "end_with": "_orphans",
     "locked": "_locked",
     "notify": "_verbs",

@@ -29,6 +29,7 @@ from ._residence import Residence
 from ._sections import Entering, Entry, Section, stuck
 from ._wire import (
     CALL_WITHIN,
+    CALLS,
     CANCEL,
     CLAIM,
     ENTER,
@@ -47,7 +48,7 @@ from ._wire import (
     unpack_pairs,
 )
 from .codecs import pickle as codec
-from .errors import CodecError, DeadlockError, ProtocolError, Released
+from .errors import Cancelled, CodecError, DeadlockError, ProtocolError, Released
 
 #: Seconds between two looks for circles of those who wait.
 _LOOK_EVERY: Final = 0.05
@@ -180,14 +181,16 @@ class Dispatch:
             return None
         where = name_of(shared.members.plain, frame[3])
         runs = section.runs_here()
+        errand = Errand(caller, shared, frame, served, deadline)
         try:
             if apart:
-                return self._entrust(caller, Errand(shared, frame, served, deadline), where)
+                return self._entrust(caller, errand, where)
             if runs and section.runner is not activity:  # further down this thread's stack
                 if section.is_stuck_with(activity):
                     raise stuck()
                 self._wait(caller, Wait(activity, section, where, partial(self._resume, caller)))
-                self.below.append(caller)
+                if caller not in self.below:  # else it said more meanwhile
+                    self.below.append(caller)
                 return None
             if not runs and not self._is_in(section, caller, activity, where, {}):
                 return None
@@ -198,21 +201,24 @@ class Dispatch:
         if frame[1] in caller.tasks:
             raise ProtocolError(f"two calls of ident {frame[1]} at once")
         caller.frames.popleft()
-        if shared.face.is_async:
-            call = partial(self.errands.begin, caller, Errand(shared, frame, served, deadline))
-        else:
-            call = partial(self.answer, caller.client, shared, frame)
-        outer = here.serves
-        try:
-            here.serves = served
-            reply = section.run(partial(_deadline.run, deadline, call))
-        finally:
-            here.serves = outer
+        reply = self._run(errand)
         self._got_in(section, caller)
         section.settle()
         if self.below:
             self._rise()
         return reply
+
+    def _run(self, errand: Errand) -> Reply:
+        """Run a call whose activity may be in the section."""
+        shared, call = errand.shared, partial(self.errands.begin, errand)
+        if not shared.face.is_async:
+            call = partial(self.answer, errand.caller.client, shared, errand.frame)
+        outer = here.serves
+        try:
+            here.serves = errand.served
+            return shared.section.run(partial(_deadline.run, errand.deadline, call))
+        finally:
+            here.serves = outer
 
     def _entrust(self, caller: Caller, errand: Errand, where: str) -> Reply | None:
         """Make a call the caller's errand; it keeps nobody out of the object."""
@@ -257,7 +263,11 @@ class Dispatch:
             waits.hear(codec.decode(payload))
             caller.frames.popleft()
             return SILENCE
-        if kind in {UP_RESULT, UP_FAILURE, CANCEL}:  # to an upcall that nobody waits for any more
+        if kind == CANCEL:
+            caller.frames.popleft()
+            self.cancel(caller, frame[1])
+            return SILENCE
+        if kind in {UP_RESULT, UP_FAILURE}:  # to an upcall that nobody waits for any more
             caller.frames.popleft()
             return SILENCE
         if kind == CLAIM:
@@ -273,6 +283,38 @@ class Dispatch:
         self._objects.release(caller.client, unpack_pairs(payload))
         caller.frames.popleft()
         return SILENCE
+
+    def hear(self, caller: Caller) -> None:
+        """Heed which calls a client gives up, where its frames have to wait."""
+        frames = caller.frames
+        given_up = [frame for frame in frames if frame[0] == CANCEL]
+        if given_up:
+            others = [frame for frame in frames if frame[0] != CANCEL]
+            frames.clear()
+            frames.extend(others)
+        for frame in given_up:
+            self.cancel(caller, frame[1])
+
+    def cancel(self, caller: Caller, ident: int) -> None:
+        """Give up a call, as its caller does: what has not begun does not begin any more."""
+        for place, (kind, of, number, member, _) in enumerate(caller.frames):
+            if of == ident and kind in CALLS:
+                del caller.frames[place]
+                if not place:
+                    self.give_up(caller)
+                    self._resume(caller)
+                error = Cancelled("the call was given up before it began")
+                where = self._where(number, member)
+                what, answer = self._failure(error, where, caller.client, ident)
+                self._say(caller, header(what, len(answer), ident) + answer)
+                return
+        self.errands.cancel(caller, ident)
+
+    def _where(self, number: int, member: int) -> str:
+        try:
+            return name_of(self._objects.find(number).members.plain, member)
+        except Released:
+            return f"object {number}"
 
     def _enter(self, caller: Caller, frame: Frame) -> Reply | None:
         _, _, target, _, payload = frame

@@ -72,49 +72,68 @@ class Errands:
         finally:
             here.tries = None
 
-    def begin(self, caller: Caller, errand: Errand) -> Reply:
+    def begin(self, errand: Errand) -> Reply:
         """Run a call and return its reply; what has to be awaited becomes a task."""
         shared, member = errand.shared, errand.frame[3]
         awaitables: list[Awaitable[Any]] = []
 
         def run() -> Any:
-            args, kwargs = arguments_of(shared, errand.frame)
-            value = shared.call(member, args, kwargs)
+            errand.args, kwargs = arguments_of(shared, errand.frame)
+            value = shared.call(member, errand.args, kwargs)
             if isawaitable(value):
-                self.tasks.check(value, name_of(shared.members.plain, member, args))
+                self.tasks.check(value, name_of(shared.members.plain, member, errand.args))
                 awaitables.append(value)
                 return None
             return value
 
-        reply = self._reply(caller, errand, run)
+        reply = self._reply(errand, run)
         if not awaitables:
             return reply
-        self.tasks.start(caller, errand, awaitables[0])
+        self.tasks.start(errand, awaitables[0])
         return SILENCE
 
-    def _reply(self, caller: Caller, errand: Errand, run: Callable[[], Any]) -> Reply:
+    def _reply(self, errand: Errand, run: Callable[[], Any]) -> Reply:
         """Return the reply for what a function returns or raises as the result of a call."""
-        client, shared = caller.client, errand.shared
-        _, ident, _, member, _ = errand.frame
+        client, shared, ident = errand.caller.client, errand.shared, errand.ident
+        member = errand.frame[3]
         try:
+            value = run()
+            if not ident:
+                return SILENCE
             outgoing = Outgoing(self._route, self._objects, client, ident)
-            answer = outgoing.encode(run(), shared, member, ())
+            answer = outgoing.encode(value, shared, member, errand.args)
             if len(answer) > LIMIT:
                 outgoing.take_back()
-                raise too_large(answer, name_of(shared.members.plain, member))
+                raise too_large(answer, name_of(shared.members.plain, member, errand.args))
             return RESULT, answer
         except BaseException as error:
-            return self._fail(error, name_of(shared.members.plain, member), client, ident)
+            where = name_of(shared.members.plain, member, errand.args)
+            return self._fail(error, where, client, ident)
 
-    def finish(self, caller: Caller, errand: Errand, reply: Reply) -> None:
+    def cancel(self, caller: Caller, ident: int) -> None:
+        """Give up a call that has begun, if it runs still."""
+        errand = caller.tasks.get(ident)
+        if errand is not None:
+            errand.given_up = True
+            self.tasks.cancel(errand)
+            return
+        errand = caller.errand
+        if errand is not None and errand.ident == ident:
+            errand.given_up = True
+        if ident == caller.running:
+            caller.given_up = ident
+            self.workers.stop_waiting(caller)
+
+    def finish(self, errand: Errand, reply: Reply) -> None:
         """Send the reply of an errand, from whichever thread; a worker gives the channel back."""
-        kind, answer = reply
+        caller, (kind, answer) = errand.caller, reply
+        undo: Callable[[], object] | None = None
         with _descriptors.lock:
-            head = header(kind, len(answer), errand.frame[1])
-            if caller.client.lender is not None:
-                head = caller.given_back() + head
-            heard = not caller.ended and not caller.pipe.closed
-            if heard:
+            heard = not caller.is_gone()
+            if heard and kind:
+                head = header(kind, len(answer), errand.ident)
+                if caller.client.lender is not None:
+                    head = caller.given_back() + head
                 if len(answer) <= _JOIN_BELOW:
                     caller.send(head + answer)
                 else:
@@ -122,11 +141,12 @@ class Errands:
                     caller.send(answer)
             if caller.errand is errand:
                 caller.errand, caller.serving = None, False
+                if not heard and caller.undo is not None:
+                    undo, caller.undo = caller.undo, None
             else:
-                caller.tasks.pop(errand.frame[1], None)
-        if not heard and caller.undo is not None:
-            caller.undo()
-            caller.undo = None
+                caller.tasks.pop(errand.ident or errand, None)
+        if undo is not None:
+            undo()
         if caller.frames or caller.unsent or caller.paused or caller.ended:
             self._resume(caller)
 

@@ -289,6 +289,8 @@ class Service:
                 if not caller.frames:
                     self.dispatch.give_up(caller)
                 self._attendance.attend(caller)
+                if caller.parked:  # the first of its frames waits; nobody will hear of that
+                    self._attendance.drop(caller)
             self._attendance.forget(client)
         except BaseException:
             self.callers.unwatch(client.life.fileno())  # all of it, if that was interrupted

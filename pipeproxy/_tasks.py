@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from . import _deadline
 from ._activities import Served, here
 from ._callers import Caller, Errand, Reply
-from .errors import CallLost, ListenerClosed
+from .errors import CallLost, Cancelled, ListenerClosed
 
 if TYPE_CHECKING:
     import asyncio
@@ -37,8 +37,8 @@ class Tasks:
 
     def __init__(
         self,
-        reply: Callable[[Caller, Errand, Callable[[], Any]], Reply],
-        finish: Callable[[Caller, Errand, Reply], None],
+        reply: Callable[[Errand, Callable[[], Any]], Reply],
+        finish: Callable[[Errand, Reply], None],
         resume: Callable[[Caller], object],
     ) -> None:
         self.loop: asyncio.AbstractEventLoop | None = None
@@ -61,31 +61,34 @@ class Tasks:
                 f"await listener.serve_async() there"
             )
 
-    def start(self, caller: Caller, errand: Errand, awaitable: Awaitable[Any]) -> None:
+    def start(self, errand: Errand, awaitable: Awaitable[Any]) -> None:
         """Let what a call returned be awaited in a task of its own."""
         assert self.loop is not None
+        errand.served.call = errand
         outcome = _outcome(errand.served, awaitable)
         try:
             begin = partial(self.loop.create_task, outcome)
             task = self._tasks[errand] = _deadline.run(errand.deadline, begin)
-            caller.tasks[errand.frame[1]] = errand
-            task.add_done_callback(partial(self._done, caller, errand))
+            errand.caller.tasks[errand.ident or errand] = errand
+            task.add_done_callback(partial(self._done, errand, awaitable))
         except BaseException:
             for coroutine in (outcome, awaitable):
                 if errand not in self._tasks and iscoroutine(coroutine):
                     coroutine.close()  # else Python warns that it was never awaited
             raise
 
-    def _done(self, caller: Caller, errand: Errand, task: asyncio.Task[Any]) -> None:
+    def _done(self, errand: Errand, awaitable: Awaitable[Any], task: asyncio.Task[Any]) -> None:
         if self._forked:
             self._end_forked()
             return
         try:
             self._tasks.pop(errand, None)
-            self._finish(caller, errand, self._reply(caller, errand, partial(_result, task)))
+            if iscoroutine(awaitable):
+                awaitable.close()  # it was not begun, if the task was cancelled at once
+            self._finish(errand, self._reply(errand, partial(_result, errand, task)))
         except BaseException:
-            caller.ended = True  # its client must not wait for ever
-            self._resume(caller)
+            errand.caller.ended = True  # its client must not wait for ever
+            self._resume(errand.caller)
             raise
 
     def _end_forked(self) -> None:
@@ -93,12 +96,17 @@ class Tasks:
             text = "a method forked this process; the listener is its parent's"
             self.ended.set_exception(ListenerClosed(text))
 
+    def cancel(self, errand: Errand) -> None:
+        """Cancel a task, whose caller has given it up; what it does then is its own business."""
+        task = self._tasks.get(errand)
+        if task is not None:
+            task.cancel()
+
     def left(self, caller: Caller) -> None:
-        """Cancel what runs for a channel, which is closed."""
+        """Cancel what somebody waited for on a channel that is closed."""
         for errand in list(caller.tasks.values()):
-            task = self._tasks.get(errand)
-            if task is not None:
-                task.cancel()
+            if errand.ident:
+                self.cancel(errand)
 
     def close(self) -> None:
         """End them all: the loop serves no more."""
@@ -124,8 +132,10 @@ async def _outcome(served: Served, awaitable: Awaitable[Any]) -> tuple[Any, Base
         return None, error
 
 
-def _result(task: asyncio.Task[Any]) -> Any:
+def _result(errand: Errand, task: asyncio.Task[Any]) -> Any:
     if task.cancelled():
+        if errand.given_up:
+            raise Cancelled("the call was given up, and its task was cancelled")
         raise CallLost("the task of this call was cancelled in its owner; it may have begun")
     value, error = task.result()
     if error is not None:

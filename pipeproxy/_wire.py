@@ -42,6 +42,8 @@ HELLO, RESULT, FAILURE, FAREWELL, UPCALL, GIVEN_BACK, WAITING = 16, 17, 18, 19, 
 FROM_CLIENT: Final = frozenset(
     {CALL, RELEASE, ENTER, LEAVE, CLAIM, CALL_WITHIN, UP_RESULT, UP_FAILURE, WAITS, BATCH, CANCEL}
 )
+#: Those of them that are calls.
+CALLS: Final = frozenset({CALL, CALL_WITHIN})
 FROM_OWNER: Final = frozenset({HELLO, RESULT, FAILURE, FAREWELL, UPCALL, GIVEN_BACK, WAITING})
 
 #: The idents of upcalls are those of their owner: this bit tells them from a client's.
