@@ -511,8 +511,11 @@ if pid == 0:
 
 async def whole():
     serving = asyncio.create_task(main(listener))
-    while os.getpid() != owner or os.waitpid(pid, os.WNOHANG) == (0, 0):
+    never = asyncio.get_running_loop().create_future()
+    while os.waitpid(pid, os.WNOHANG) == (0, 0):
         await asyncio.sleep(0.01)
+        if os.getpid() != owner:
+            await never
     listener.close()
     await serving
 
