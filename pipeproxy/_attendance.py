@@ -277,11 +277,13 @@ class Attendance:
 
     def _serve(self, caller: Caller) -> int:
         """Answer a caller's frames until one has to wait or it has too much to take; count them."""
-        frames = caller.frames
+        frames, batches = caller.frames, self.dispatch.errands.batches
         replies: list[bytes] = []
         size = answered = 0
         while frames and caller.unsent <= MOST_UNSENT:
             frame = frames[0]
+            if batches.waiting and batches.hurry_for(caller, frame):
+                return answered + self._put_off(caller, replies)
             caller.running = frame[1]
             serve = self.dispatch.call if frame[0] == CALL else self.dispatch.other
             try:
@@ -330,14 +332,19 @@ class Attendance:
 
     def recover(self) -> None:
         """Close the channel in hand in the middle of whatever was done with it, if there is one."""
-        caller = self.in_hand
-        if caller is None:
-            return
+        batches = self.dispatch.errands.batches
+        if batches.told is not None:
+            self._cut(batches.told.caller)
+            batches.told = None
+        if self.in_hand is not None:
+            self._cut(self.in_hand)
+            self.in_hand = None
+
+    def _cut(self, caller: Caller) -> None:
         caller.frames.clear()
         caller.ended, caller.serving = True, False
         self.dispatch.give_up(caller)
         self.drop(caller)
-        self.in_hand = None
 
 
 def _answers(caller: Caller, frame: Frame) -> bool:

@@ -18,9 +18,12 @@ from ._activities import Activity, Served
 from ._channel import Channel
 from ._deadlocks import Wait
 from ._held import Holdings
+from ._members import name_of
 from ._objects import Client, Shared
 from ._sections import Entry, Section
 from ._wire import CALL, CALL_WITHIN, ENTER, FROM_CLIENT, Frame
+from .codecs import pickle as codec
+from .errors import CodecError
 from .transports.pipe import Pipe, is_unread, make_poller, open_pair
 
 #: Bytes that may wait for one client before the owner stops reading from it.
@@ -45,11 +48,24 @@ class Errand:
     Attributes:
         caller: whose.
         ident: its own; 0 if nobody wants a reply.
+        key: the ident, or itself if that is 0.
+        origin: its frame as it came; `frame` is without what it says of its context.
         args: what it is called with, where a reply depends on that.
         given_up: its caller has given it up.
     """
 
-    __slots__ = ("args", "caller", "deadline", "frame", "given_up", "ident", "served", "shared")
+    __slots__ = (
+        "args",
+        "caller",
+        "deadline",
+        "frame",
+        "given_up",
+        "ident",
+        "key",
+        "origin",
+        "served",
+        "shared",
+    )
 
     def __init__(
         self,
@@ -63,6 +79,8 @@ class Errand:
         self.shared = shared
         self.frame = frame
         self.ident = frame[1]
+        self.key: object = self.ident or self
+        self.origin = frame
         self.served = served
         self.deadline = deadline
         self.args: tuple[Any, ...] = ()
@@ -71,6 +89,19 @@ class Errand:
     def is_given_up(self) -> bool:
         """Whether nobody waits for it any more, who has waited for it."""
         return bool(self.ident) and (self.given_up or self.caller.is_gone())
+
+
+def arguments_of(shared: Shared, frame: Frame) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Return what a call is to be called with.
+
+    Raises:
+        CodecError: that cannot be rebuilt; the text names the method.
+    """
+    _, _, _, member, payload = frame
+    try:
+        return codec.decode_call(payload)
+    except CodecError:  # once more, to say of which method they are
+        return codec.decode_call(payload, name_of(shared.members.plain, member))
 
 
 class Caller(Channel):
@@ -91,7 +122,8 @@ class Caller(Channel):
         serving: a call of it runs, further down the stack of the thread that polls or aside.
         undo: takes back what its latest call took, if that has to be; see `keep_undo`.
         errand: that call, if it is a worker's.
-        tasks: those of its calls that run as tasks, by ident, or by themselves if they have none.
+        tasks: those of its calls that run as tasks, or wait in batches, by their keys.
+        alone: the idents of calls that run in no batch, as they had to wait.
         running: the ident of the call that runs just now, unless it is a task; or of the latest.
         given_up: the ident of the latest such call that the client gave up.
         worker: what runs its calls that may wait.
@@ -101,6 +133,7 @@ class Caller(Channel):
 
     __slots__ = (
         "activity",
+        "alone",
         "asked",
         "client",
         "ended",
@@ -140,6 +173,7 @@ class Caller(Channel):
         self.entry: tuple[Section, Entry] | None = None
         self.errand: Errand | None = None
         self.tasks: dict[object, Errand] = {}
+        self.alone: set[int] = set()
         self.running = self.given_up = 0
         self.worker: Any = None
         self.undo: Callable[[], object] | None = None

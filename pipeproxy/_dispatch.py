@@ -17,9 +17,9 @@ from typing import Any, Final
 
 from . import _deadline
 from ._activities import Activity, MustWait, Served, activity_of, here
-from ._callers import SILENCE, Caller, Errand, Reply
+from ._callers import SILENCE, Caller, Errand, Reply, arguments_of
 from ._deadlocks import Wait, waits
-from ._errands import Errands, arguments_of, too_large
+from ._errands import Errands, too_large
 from ._members import name_of
 from ._objects import Client, Objects, Shared
 from ._outgoing import Outgoing
@@ -192,7 +192,8 @@ class Dispatch:
                 if caller not in self.below:  # else it said more meanwhile
                     self.below.append(caller)
                 return None
-            if not runs and not self._is_in(section, caller, activity, where, {}):
+            joins = frame[3] in shared.face.batched and self._joins_batch(errand)
+            if not runs and not joins and not self._is_in(section, caller, activity, where, {}):
                 return None
         except DeadlockError as error:
             self.give_up(caller)
@@ -200,13 +201,40 @@ class Dispatch:
             return self._failure(error, where, caller.client, frame[1])
         if frame[1] in caller.tasks:
             raise ProtocolError(f"two calls of ident {frame[1]} at once")
+        if joins:
+            errand.origin = caller.frames.popleft()
+            self.errands.batches.collect(errand)
+            return SILENCE
         caller.frames.popleft()
+        caller.alone.discard(frame[1])
         reply = self._run(errand)
         self._got_in(section, caller)
         section.settle()
         if self.below:
             self._rise()
         return reply
+
+    def _joins_batch(self, errand: Errand) -> bool:
+        """Whether a call of a batched method waits for others, and not for the section."""
+        section = errand.shared.section
+        if section.holder is not None or section.line or section.runs_here():
+            return False
+        # What its caller is in would be closed to the batch, which is a chain of its own.
+        return not errand.served.activity.sections and errand.ident not in errand.caller.alone
+
+    def run_batches(self, channels: int) -> int:
+        """Run the batches that are due; return how many calls were answered."""
+        answered = self.errands.batches.run(channels, self._may_run_batch)
+        if self.below:
+            self._rise()
+        return answered
+
+    def batch_due_in(self) -> float | None:
+        """Return the seconds until a batch is due that this thread may run; None if none is."""
+        return self.errands.batches.due_in(self._may_run_batch)
+
+    def _may_run_batch(self, shared: Shared) -> bool:
+        return not shared.section.runs_here() and not (self.guest and not self._may_run(shared))
 
     def _run(self, errand: Errand) -> Reply:
         """Run a call whose activity may be in the section."""
@@ -300,6 +328,7 @@ class Dispatch:
         for place, (kind, of, number, member, _) in enumerate(caller.frames):
             if of == ident and kind in CALLS:
                 del caller.frames[place]
+                caller.alone.discard(ident)
                 if not place:
                     self.give_up(caller)
                     self._resume(caller)

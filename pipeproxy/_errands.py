@@ -13,7 +13,8 @@ from typing import Any, Final
 
 from . import _descriptors
 from ._activities import MustWait, here
-from ._callers import SILENCE, Caller, Errand, Reply
+from ._batches import Batches
+from ._callers import SILENCE, Caller, Errand, Reply, arguments_of
 from ._members import name_of
 from ._objects import Client, Objects, Shared
 from ._outgoing import Outgoing
@@ -21,7 +22,6 @@ from ._references import PlainRoute
 from ._tasks import Tasks
 from ._wire import LIMIT, RESULT, Frame, header
 from ._workers import Workers
-from .codecs import pickle as codec
 from .errors import CodecError
 
 #: Replies of up to this many bytes are put together before they are written.
@@ -40,6 +40,7 @@ class Errands:
 
     Attributes:
         tasks: those that an event loop runs.
+        batches: those that wait for others, to be run all at once.
         workers: those of the others.
     """
 
@@ -55,6 +56,7 @@ class Errands:
         self._answer, self._fail, self._resume = answer, fail, resume
         self.workers = Workers(answer, fail, self.finish, resume)
         self.tasks = Tasks(self._reply, self.finish, resume)
+        self.batches = Batches(self._reply, self.finish, resume, self.tasks)
 
     def hurry(self, caller: Caller, shared: Shared, frame: Frame) -> Reply | None:
         """Run the call that is the caller's first frame, and take it; None if it has to wait.
@@ -115,7 +117,8 @@ class Errands:
         errand = caller.tasks.get(ident)
         if errand is not None:
             errand.given_up = True
-            self.tasks.cancel(errand)
+            if not self.batches.withdraw(errand):
+                self.tasks.cancel(errand)
             return
         errand = caller.errand
         if errand is not None and errand.ident == ident:
@@ -144,7 +147,7 @@ class Errands:
                 if not heard and caller.undo is not None:
                     undo, caller.undo = caller.undo, None
             else:
-                caller.tasks.pop(errand.ident or errand, None)
+                caller.tasks.pop(errand.key, None)
         if undo is not None:
             undo()
         if caller.frames or caller.unsent or caller.paused or caller.ended:
@@ -157,6 +160,7 @@ class Errands:
         if caller.worker is not None:
             self.workers.left(caller)
         if caller.tasks:
+            self.batches.left(caller)
             self.tasks.left(caller)
 
     def bury(self, client: Client) -> None:
@@ -175,19 +179,6 @@ class Errands:
         """In a forked child: all are the parent's; but what forked may run here to its end."""
         self.workers.forked()
         self.tasks.forked()
-
-
-def arguments_of(shared: Shared, frame: Frame) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """Return what a call is to be called with.
-
-    Raises:
-        CodecError: that cannot be rebuilt; the text names the method.
-    """
-    _, _, _, member, payload = frame
-    try:
-        return codec.decode_call(payload)
-    except CodecError:  # once more, to say of which method they are
-        return codec.decode_call(payload, name_of(shared.members.plain, member))
 
 
 def too_large(answer: bytes, where: str) -> CodecError:

@@ -44,7 +44,7 @@ class Tasks:
         self.loop: asyncio.AbstractEventLoop | None = None
         self.ended: asyncio.Future[None] | None = None
         self._reply, self._finish, self._resume = reply, finish, resume
-        self._tasks: dict[Errand, asyncio.Task[Any]] = {}
+        self._tasks: dict[object, asyncio.Task[Any]] = {}
         self._forked = False
 
     def check(self, value: Any, where: str) -> None:
@@ -63,33 +63,59 @@ class Tasks:
 
     def start(self, errand: Errand, awaitable: Awaitable[Any]) -> None:
         """Let what a call returned be awaited in a task of its own."""
-        assert self.loop is not None
         errand.served.call = errand
-        outcome = _outcome(errand.served, awaitable)
-        try:
-            begin = partial(self.loop.create_task, outcome)
-            task = self._tasks[errand] = _deadline.run(errand.deadline, begin)
-            errand.caller.tasks[errand.ident or errand] = errand
-            task.add_done_callback(partial(self._done, errand, awaitable))
-        except BaseException:
-            for coroutine in (outcome, awaitable):
-                if errand not in self._tasks and iscoroutine(coroutine):
-                    coroutine.close()  # else Python warns that it was never awaited
-            raise
+        errand.caller.tasks[errand.key] = errand
+        done = partial(self._reply_to, errand)
+        self.begin(errand, errand.served, errand.deadline, awaitable, done)
 
-    def _done(self, errand: Errand, awaitable: Awaitable[Any], task: asyncio.Task[Any]) -> None:
-        if self._forked:
-            self._end_forked()
-            return
+    def _reply_to(self, errand: Errand, result: Callable[[], Any]) -> None:
         try:
-            self._tasks.pop(errand, None)
-            if iscoroutine(awaitable):
-                awaitable.close()  # it was not begun, if the task was cancelled at once
-            self._finish(errand, self._reply(errand, partial(_result, errand, task)))
+            self._finish(errand, self._reply(errand, partial(_own, errand, result)))
         except BaseException:
             errand.caller.ended = True  # its client must not wait for ever
             self._resume(errand.caller)
             raise
+
+    def begin(
+        self,
+        what: object,
+        served: Served,
+        deadline: float | None,
+        awaitable: Awaitable[Any],
+        done: Callable[[Callable[[], Any]], None],
+    ) -> None:
+        """Let something be awaited in a task, for a call or several.
+
+        Args:
+            what: those.
+            done: called with what returns the result, or raises it.
+        """
+        assert self.loop is not None
+        outcome = _outcome(served, awaitable)
+        try:
+            task = _deadline.run(deadline, partial(self.loop.create_task, outcome))
+            self._tasks[what] = task
+            task.add_done_callback(partial(self._done, what, awaitable, done))
+        except BaseException:
+            for coroutine in (outcome, awaitable):
+                if what not in self._tasks and iscoroutine(coroutine):
+                    coroutine.close()  # else Python warns that it was never awaited
+            raise
+
+    def _done(
+        self,
+        what: object,
+        awaitable: Awaitable[Any],
+        done: Callable[[Callable[[], Any]], None],
+        task: asyncio.Task[Any],
+    ) -> None:
+        if self._forked:
+            self._end_forked()
+            return
+        self._tasks.pop(what, None)
+        if iscoroutine(awaitable):
+            awaitable.close()  # it was not begun, if the task was cancelled at once
+        done(partial(_result, task))
 
     def _end_forked(self) -> None:
         if self.ended is not None and not self.ended.done():
@@ -132,15 +158,23 @@ async def _outcome(served: Served, awaitable: Awaitable[Any]) -> tuple[Any, Base
         return None, error
 
 
-def _result(errand: Errand, task: asyncio.Task[Any]) -> Any:
+def _result(task: asyncio.Task[Any]) -> Any:
     if task.cancelled():
-        if errand.given_up:
-            raise Cancelled("the call was given up, and its task was cancelled")
         raise CallLost("the task of this call was cancelled in its owner; it may have begun")
     value, error = task.result()
     if error is not None:
         raise error
     return value
+
+
+def _own(errand: Errand, result: Callable[[], Any]) -> Any:
+    """Return the result of a call that has a task of its own, or raise it."""
+    try:
+        return result()
+    except CallLost:
+        if errand.given_up:
+            raise Cancelled("the call was given up, and its task was cancelled") from None
+        raise
 
 
 class _InTheNameOf:

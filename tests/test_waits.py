@@ -26,7 +26,7 @@ from pipeproxy import (
 )
 from pipeproxy._dispatch import Dispatch
 
-from .children import Child, run_program
+from .children import Child, poll_until, run_program
 from .raw import Raw
 from .support import PATIENCE
 
@@ -40,6 +40,7 @@ class Desk:
 
     def __init__(self) -> None:
         self.begun: list[Any] = []
+        self.ended: list[str] = []
         self.hook: Callable[[], object] = lambda: None
 
     def note(self, word: Any) -> list[Any]:
@@ -55,7 +56,8 @@ class Desk:
     @blocking
     def work_apart(self) -> str:
         self.begun.append("apart")
-        return until_cancelled()
+        self.ended.append(until_cancelled())
+        return self.ended[-1]
 
     def work_while(self, pid: int) -> str:
         os.kill(pid, signal.SIGKILL)
@@ -147,8 +149,7 @@ def kill_myself_by(proxy: Any) -> None:
 
 def test_a_worker_is_told(raw: Raw, desk: Desk) -> None:
     raw.write(raw.call("work_apart") + raw.call("note", "after"))
-    while "apart" not in desk.begun:
-        raw.listener.poll()
+    poll_until(lambda: "apart" in desk.begun, raw.listener)
     raw.write(raw.cancel(1))
     assert raw.replies(2) == {1: "stopped", 2: ["apart", "after"]}
 
@@ -156,11 +157,9 @@ def test_a_worker_is_told(raw: Raw, desk: Desk) -> None:
 def test_a_worker_is_told_that_its_caller_hung_up(raw: Raw, clients: Any, desk: Desk) -> None:
     other = clients()
     other.write(other.call("work_apart"))
-    while "apart" not in desk.begun:
-        raw.listener.poll()
+    poll_until(lambda: "apart" in desk.begun, raw.listener)
     other.close()
-    raw.listener.close()  # joins the worker, which says so by its end
-    assert not any(thread.name == "pipeproxy worker" for thread in threading.enumerate())
+    poll_until(lambda: desk.ended, raw.listener)
 
 
 def test_a_deadline_gives_calls_up_at_home_as_well(proxy: Any) -> None:
@@ -195,8 +194,7 @@ def test_a_call_behind_a_worker_is_given_up_before_it_begins(raw: Raw, desk: Des
     raw.write(calls + raw.cancel(2))
     ident, error = raw.reply()
     assert (ident, type(error)) == (2, Cancelled)
-    while "apart" not in desk.begun:
-        raw.listener.poll()
+    poll_until(lambda: "apart" in desk.begun, raw.listener)
     raw.write(raw.cancel(1))
     assert raw.replies(2) == {1: "stopped", 3: ["apart", "after"]}
 
