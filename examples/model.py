@@ -27,7 +27,7 @@ class Model:
         self.batches: list[int] = []
 
     @batched(max=WORKERS, within=0.005)
-    def predict(self, inputs: list[list[float]]) -> list[list[float] | ValueError]:
+    def predict(self, inputs: list[list[float]]) -> list[list[float] | Exception]:
         """Return the output of the layer for each input."""
         self.batches.append(len(inputs))
         return [

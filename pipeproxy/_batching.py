@@ -11,6 +11,7 @@ import functools
 import inspect
 from collections.abc import Callable, Coroutine
 from inspect import Parameter, Signature
+from operator import or_
 from types import FunctionType
 from typing import Any, Final, NamedTuple, TypeVar, get_args, get_origin, overload
 
@@ -79,10 +80,22 @@ class Batching(NamedTuple):
         return result
 
 
+# An exception among the results is raised, and no result: the overloads for a list that may have
+# some come first.
+@overload
+def batched(
+    method: Callable[[S, list[A]], Coroutine[Any, Any, list[R | Exception]]], /
+) -> Callable[[S, A], Coroutine[Any, Any, R]]: ...
+
+
 @overload
 def batched(
     method: Callable[[S, list[A]], Coroutine[Any, Any, list[R]]], /
 ) -> Callable[[S, A], Coroutine[Any, Any, R]]: ...
+
+
+@overload
+def batched(method: Callable[[S, list[A]], list[R | Exception]], /) -> Callable[[S, A], R]: ...
 
 
 @overload
@@ -97,8 +110,9 @@ def batched(*methods: Any, max: int = 32, within: float = 0.002) -> Any:  # noqa
     """Let concurrent calls of a method, by many processes, reach it as one list.
 
     The method takes one argument besides self. It is given a list of what its callers passed, and
-    returns a list of as many results in the same order; an exception among them is raised in the
-    caller that it belongs to, and one that the method raises in all of them. Callers, also those
+    returns a list of as many results in the same order. An exception among them (the list is then
+    annotated as of ``R | Exception``) is raised in the caller that it belongs to, and one that the
+    method raises in all of them. Callers, also those
     that have the object itself, pass one value and get one result.
 
     A batch runs, as any call does, in the thread that serves and while nobody is in the object's
@@ -128,8 +142,18 @@ class _Batched:
 
     @overload
     def __call__(
+        self, method: Callable[[S, list[A]], Coroutine[Any, Any, list[R | Exception]]], /
+    ) -> Callable[[S, A], Coroutine[Any, Any, R]]: ...
+
+    @overload
+    def __call__(
         self, method: Callable[[S, list[A]], Coroutine[Any, Any, list[R]]], /
     ) -> Callable[[S, A], Coroutine[Any, Any, R]]: ...
+
+    @overload
+    def __call__(
+        self, method: Callable[[S, list[A]], list[R | Exception]], /
+    ) -> Callable[[S, A], R]: ...
 
     @overload
     def __call__(self, method: Callable[[S, list[A]], list[R]], /) -> Callable[[S, A], R]: ...
@@ -198,7 +222,7 @@ def _signature_of_one(method: FunctionType) -> Signature:
     me, values = parameters
     return signature.replace(
         parameters=[me, values.replace(annotation=_item_of(values.annotation))],
-        return_annotation=_item_of(signature.return_annotation),
+        return_annotation=_result_of(_item_of(signature.return_annotation)),
     )
 
 
@@ -210,3 +234,12 @@ def _item_of(annotation: Any) -> Any:
             return rest[:-1]
         return Parameter.empty
     return get_args(annotation)[0] if get_origin(annotation) is list else Parameter.empty
+
+
+def _result_of(annotation: Any) -> Any:
+    """Return what an annotation says of a result, without the exceptions in its place."""
+    if isinstance(annotation, str):
+        return annotation.removesuffix(" | Exception")
+    rest = tuple(part for part in get_args(annotation) if part is not Exception)
+    is_union = rest and Exception in get_args(annotation)
+    return functools.reduce(or_, rest) if is_union else annotation

@@ -89,7 +89,7 @@ def test_whatever_an_annotation_says_of_no_items_is_not_shown() -> None:
             return items
 
         @batched
-        def nested(self, items: list[dict[str, list[int]]]) -> list[list[int]]:
+        def nested(self, items: list[dict[str, list[int]]]) -> list[list[int] | Exception]:
             return [[] for _ in items]
 
     shown = {m.name: (m.parameters, m.returns) for m in describe(Odd).methods}
@@ -101,7 +101,7 @@ def test_whatever_an_annotation_says_of_no_items_is_not_shown() -> None:
 def test_an_exception_among_the_results_is_raised() -> None:
     class Strict:
         @batched
-        def check(self, items: list[int]) -> list[int | ValueError]:
+        def check(self, items: list[int]) -> list[int | Exception]:
             return [item if item > 0 else ValueError(item) for item in items]
 
     assert Strict().check(1) == 1

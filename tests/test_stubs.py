@@ -409,14 +409,14 @@ def test_batched_methods_take_and_return_one_item(write: Write) -> None:
         @proxied(dispatch="asyncio")
         class Async:
             @batched
-            async def fetch(self, keys: list[int]) -> list[int]: return keys
+            async def fetch(self, keys: list[int]) -> list[int | str | Exception]: return keys
         """)
     assert members_of(module)[:3] == [
         "def book(self, others: Account | AccountProxy) -> t.Dict[str, int]: ...",
         "def _quoted(self, keys: int | str, /) -> bool: ...",
         "def unknown(self, items: Any, /) -> Any: ...",
     ]
-    assert "async def fetch(self, keys: int) -> int: ..." in text_of(module)
+    assert "async def fetch(self, keys: int) -> int | str: ..." in text_of(module)
 
 
 def test_overloads_stand_without_what_implements_them(write: Write) -> None:

@@ -206,6 +206,10 @@ class FunctionWriter:
         """A batched method as its callers see it: with one item in the place of each list."""
         node = copy(node)
         node.args, node.returns = copy(node.args), self._item_of(node.returns, scope)
+        match node.returns:
+            case ast.BinOp(result, ast.BitOr(), right):
+                if self._types.special(right, scope) == "Exception":
+                    node.returns = result  # the other is raised
         part = "args" if node.args.args else "posonlyargs"
         *before, last = getattr(node.args, part)
         item = copy(last)

@@ -121,6 +121,10 @@ class Model:
     def _rate(self, images: list[bytes]) -> list[float]:
         return [float(len(image)) for image in images]
 
+    @batched
+    def check(self, images: list[bytes]) -> list[bool | Exception]:
+        return [True if image else ValueError("no image") for image in images]
+
 
 @proxied(dispatch="asyncio")
 class AsyncModel:
@@ -132,10 +136,15 @@ class AsyncModel:
     async def rate(self, images: list[bytes]) -> list[float]:
         return [float(len(image)) for image in images]
 
+    @batched(max=8)
+    async def check(self, images: list[bytes]) -> list[bool | Exception]:
+        return [True if image else ValueError("no image") for image in images]
+
 
 def batched_methods_take_one_value(model: Model) -> None:
     assert_type(model.infer(b"image"), str)
     assert_type(model._rate(b"image"), float)
+    assert_type(model.check(b"image"), bool)
     proxy, _ = share(model)
     assert_type(proxy.infer(b"image"), str)
     assert_type(submit(proxy.infer, b"image").result(), str)
@@ -144,4 +153,5 @@ def batched_methods_take_one_value(model: Model) -> None:
 async def async_batched_methods_too(model: AsyncModel) -> None:
     assert_type(await model.infer(b"image"), str)
     assert_type(await model.rate(b"image"), float)
+    assert_type(await model.check(b"image"), bool)
     assert_type(submit(model.infer, b"image").result(), str)
