@@ -15,7 +15,8 @@ The rooms of this package, from the doors down; each imports only what stands be
              _turns > _service                     whose turn it is; wait, see who is there
              _attendance > _dispatch, _upcalls     one channel: read, reply; look up, run; call back
              _dispatch > _errands                  calls that take longer than a turn
-             _errands > _tasks, _workers           in an event loop, in threads of their own
+             _errands > _batches, _workers         many at once, in threads of their own
+             _batches > _tasks                     in an event loop
     faces    _locked, _orphans, _lent              several calls as one; what a client lends
              _lent > _home > _outgoing             objects at home; what leaves, and how
              _outgoing > _references > _faces      references; what an object shows
@@ -30,7 +31,8 @@ The rooms of this package, from the doors down; each imports only what stands be
              _lines > _held, _context              what this process holds; of which chain it is
     leaves   _wire, codecs, transports, _door, _life, _until, _sigint, _bell
              codecs > _parcels > _buffers          what is large; memory that two processes share
-    words    errors, _marks, _members              what can go wrong, what is exposed
+    words    errors, _members                      what can go wrong, what is exposed
+             _batching > _marks                    what users say of their classes
              _spec > _stdlib > _survey             from a class to its spec
              _shared                               what has a generated type
              _deadline, _descriptors               what every call and every room minds
@@ -68,6 +70,7 @@ from .errors import (
 
 if typing.TYPE_CHECKING:
     from ._awaited import aio
+    from ._batching import batched
     from ._futures import submit
     from ._lent import by_ref
     from ._listener import Listener, share
@@ -77,6 +80,7 @@ if typing.TYPE_CHECKING:
     from ._spawn import Host, spawn, spawning
     from ._values import by_value
     from ._verbs import batch, notify, run
+    from ._waits import cancelled
 
 __all__ = [
     "CallLost",
@@ -99,10 +103,12 @@ __all__ = [
     "SpecError",
     "aio",
     "batch",
+    "batched",
     "blocking",
     "by_ref",
     "by_reference",
     "by_value",
+    "cancelled",
     "end_with",
     "exposed",
     "hidden",
@@ -126,8 +132,10 @@ _LATER = {
     "Shared": "_shared",
     "aio": "_awaited",
     "batch": "_verbs",
+    "batched": "_batching",
     "by_ref": "_lent",
     "by_value": "_values",
+    "cancelled": "_waits",
     "end_with": "_orphans",
     "locked": "_locked",
     "notify": "_verbs",

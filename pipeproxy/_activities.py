@@ -97,17 +97,24 @@ class Served:
         path: the tokens of the processes that it came through, the latest last.
         up: the way back to that one, if there is one other than its door.
         client: that one, as a client of this process, if it is one.
+        call: what is asked whether the call was given up, if it can be.
     """
 
-    __slots__ = ("activity", "client", "path", "up")
+    __slots__ = ("activity", "call", "client", "path", "up")
 
     def __init__(
-        self, activity: Activity, path: tuple[bytes, ...], up: Up | None, client: Any = None
+        self,
+        activity: Activity,
+        path: tuple[bytes, ...],
+        up: Up | None,
+        client: Any = None,
+        call: Any = None,
     ) -> None:
         self.activity = activity
         self.path = path
         self.up = up
         self.client = client
+        self.call = call
 
 
 class Here(threading.local):
@@ -117,7 +124,8 @@ class Here(threading.local):
         own: its own activity.
         serves: the call that it serves just now, if that is noted here; else see `server`.
         server: what lets it serve: the caller in its attribute `in_hand` is who is served. Its
-            method `beside` serves others while the thread waits; it is None if there are none.
+            method `beside` serves others while the thread waits, and `listen` hears what the client
+            says meanwhile; each is None if another thread does so.
         lower: the activities whose calls wait further down its stack while it serves others.
         tries: in whose place it runs a call that must not wait; see `_waits`.
         cargo: what came with the call that it runs, and with which client's; see `_borrowed`.

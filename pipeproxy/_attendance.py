@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from time import monotonic
 from typing import Final
 
-from . import _descriptors
+from . import _descriptors, _life
 from ._callers import MOST_UNSENT, Caller, Callers
 from ._dispatch import Dispatch
 from ._objects import Client, Objects
@@ -18,12 +19,13 @@ from ._parcels import unpack
 from ._references import PlainRoute
 from ._residence import Residence
 from ._upcalls import Upcalls
-from ._wire import BULK, CALL, CALL_WITHIN, UP_FAILURE, UP_RESULT, Frame, pack_header
+from ._wire import BULK, CALL, CALLS, UP_FAILURE, UP_RESULT, Frame, pack_header
 from .errors import ListenerClosed, ProtocolError
 
-_CALLS: Final = frozenset({CALL, CALL_WITHIN, CALL | BULK, CALL_WITHIN | BULK})
 _ANSWERS: Final = frozenset({UP_RESULT, UP_FAILURE, UP_RESULT | BULK, UP_FAILURE | BULK})
 
+#: Seconds between two looks for what a client says while its call runs.
+_LISTEN_EVERY: Final = 0.001
 #: Replies of up to this many bytes are put together before they are written.
 _JOIN_BELOW: Final = 1 << 16
 
@@ -66,6 +68,7 @@ class Attendance:
         self.in_hand: Caller | None = None
         self.ready: deque[Caller] = deque()
         self.eager = False
+        self._listened = 0.0
         self.beside = beside
         self.alert = alert
         self._said: deque[tuple[Caller, bytes]] = deque()
@@ -175,8 +178,8 @@ class Attendance:
             if not caller.paused:
                 self.read(caller)
         answered = self._serve(caller) if caller.frames else 0
-        if caller.ended:
-            self._drop(caller)
+        if caller.ended and not caller.parked:
+            self.drop(caller)
         elif caller.unsent or caller.writing or caller.parked or caller.paused or caller.tasks:
             if caller.errand is None:
                 caller.serving = False  # as it is, if nothing was interrupted
@@ -187,29 +190,30 @@ class Attendance:
     def _is_over(self, caller: Caller) -> bool:
         """Whether a call that was under way has just ended; else see what its client says to that.
 
-        It may answer what it is asked and, if the call is a worker's, give it up or hang up.
+        It may answer what it is asked, give calls up and, if this one is a worker's, hang up.
         """
         with _descriptors.lock:  # see `_workers`
             if not caller.serving:
                 return True
             works = caller.errand is not None
-            hears = works or (caller.asked and not caller.ended)
-            if hears and not caller.pipe.closed:
+            if not caller.pipe.closed:
                 self.in_hand = caller
                 if caller.unsent:
                     caller.flush()
                 if not caller.paused and not caller.ended:
                     self.read(caller)
+                self.dispatch.hear(caller)
                 if works:
                     caller.parked = bool(caller.frames)
                 if works and caller.ended:
-                    self._drop(caller)
+                    self.drop(caller)
                 else:
                     self.balance(caller)
                 self.in_hand = None
         return False
 
-    def _drop(self, caller: Caller) -> None:
+    def drop(self, caller: Caller) -> None:
+        """Close a channel; a second time does nothing."""
         if caller.undo is not None and caller.errand is None:
             caller.undo_unread()
         self.callers.drop(caller)
@@ -237,7 +241,24 @@ class Attendance:
             self.callers.balance(caller)
         except OSError:  # a method closed its descriptors
             caller.ended = True
-            self._drop(caller)
+            self.drop(caller)
+
+    def listen(self) -> None:
+        """Hear what the client whose call runs says meanwhile, every now and then."""
+        caller, now = self.in_hand, monotonic()
+        if caller is None or now - self._listened < _LISTEN_EVERY:
+            return
+        self._listened = now
+        try:
+            if not caller.is_gone():
+                if not caller.is_full():
+                    self.read(caller)
+                if _life.is_dead(caller.client.life):
+                    caller.given_up = caller.running
+            self.dispatch.hear(caller)
+        except BaseException:
+            caller.ended = True  # what has come may be lost, and the method may catch this
+            raise
 
     def read(self, caller: Caller) -> bool:
         """Read once; return whether anything had come."""
@@ -263,11 +284,14 @@ class Attendance:
 
     def _serve(self, caller: Caller) -> int:
         """Answer a caller's frames until one has to wait or it has too much to take; count them."""
-        frames = caller.frames
+        frames, batches = caller.frames, self.dispatch.errands.batches
         replies: list[bytes] = []
         size = answered = 0
         while frames and caller.unsent <= MOST_UNSENT:
             frame = frames[0]
+            if batches.waiting and batches.hurry_for(caller, frame):
+                return answered + self._put_off(caller, replies)
+            caller.running = frame[1]
             serve = self.dispatch.call if frame[0] == CALL else self.dispatch.other
             try:
                 reply = serve(caller, frame)
@@ -281,7 +305,7 @@ class Attendance:
                 return answered + self._put_off(caller, replies)
             kind, answer = reply
             if kind:
-                answered += frame[0] in _CALLS
+                answered += frame[0] in CALLS
             if not kind or caller.ended:
                 continue
             head = pack_header(len(answer), frame[1], 0, 0, kind)
@@ -304,22 +328,30 @@ class Attendance:
         """Let the caller's first call wait, or a worker run it; when all before it is answered."""
         if replies:
             caller.send(b"".join(replies))
-        if caller.errand is None:
+        works = caller.errand is not None
+        if works:
+            self.dispatch.errands.workers.start(caller)
+        else:
             caller.parked = True
-            return 0
-        self.dispatch.errands.workers.start(caller)
-        return 1
+        if len(caller.frames) > 1:
+            self.dispatch.hear(caller)
+        return works
 
     def recover(self) -> None:
         """Close the channel in hand in the middle of whatever was done with it, if there is one."""
-        caller = self.in_hand
-        if caller is None:
-            return
+        batches = self.dispatch.errands.batches
+        if batches.told is not None:
+            self._cut(batches.told.caller)
+            batches.told = None
+        if self.in_hand is not None:
+            self._cut(self.in_hand)
+            self.in_hand = None
+
+    def _cut(self, caller: Caller) -> None:
         caller.frames.clear()
         caller.ended, caller.serving = True, False
         self.dispatch.give_up(caller)
-        self._drop(caller)
-        self.in_hand = None
+        self.drop(caller)
 
 
 def _answers(caller: Caller, frame: Frame) -> bool:

@@ -15,20 +15,25 @@ from typing import Any, Final
 
 from . import _descriptors
 from ._activities import Activity, Served
+from ._borrowed import Cargo
 from ._channel import Channel
 from ._deadlocks import Wait
 from ._held import Holdings
+from ._members import name_of
 from ._objects import Client, Shared
 from ._sections import Entry, Section
-from ._wire import BULK, CALL, CALL_WITHIN, ENTER, FROM_CLIENT, Frame
+from ._wire import CALLS, ENTER, FROM_CLIENT, Frame
+from .codecs import pickle as codec
+from .errors import CodecError
 from .transports.pipe import Pipe, is_unread, make_poller, open_pair
 
 #: Bytes that may wait for one client before the owner stops reading from it.
 MOST_UNSENT: Final = 1 << 20
 #: What a client sends and then waits. (It leaves without waiting, now and then.)
-_WAITING: Final = frozenset({CALL, CALL_WITHIN, ENTER, CALL | BULK, CALL_WITHIN | BULK})
-#: Frames that may follow one that waits to enter a section before the owner stops reading.
-_MOST_BEHIND: Final = 8
+_WAITING: Final = CALLS | {ENTER}
+#: Frames, and their bytes, that may wait behind a call before the owner stops reading.
+_MOST_BEHIND: Final = 4096
+_LARGEST_BEHIND: Final = 1 << 20
 #: Calls of one channel that may run as tasks at once before the owner stops reading from it.
 _MOST_TASKS: Final = 4096
 
@@ -39,17 +44,67 @@ SILENCE: Final[Reply] = (0, b"")
 
 
 class Errand:
-    """A call that does not end with the turn in which it began: a worker's, or a task."""
+    """A call that does not end with the turn in which it began: a worker's, or a task.
 
-    __slots__ = ("deadline", "frame", "served", "shared")
+    Attributes:
+        caller: whose.
+        ident: its own; 0 if nobody wants a reply.
+        key: the ident, or itself if that is 0.
+        origin: its frame as it came; `frame` is without what it says of its context.
+        args: what it is called with, where a reply depends on that.
+        given_up: its caller has given it up.
+    """
+
+    __slots__ = (
+        "args",
+        "caller",
+        "deadline",
+        "frame",
+        "given_up",
+        "ident",
+        "key",
+        "origin",
+        "served",
+        "shared",
+    )
 
     def __init__(
-        self, shared: Shared, frame: Frame, served: Served, deadline: float | None
+        self,
+        caller: Caller,
+        shared: Shared,
+        frame: Frame,
+        served: Served,
+        deadline: float | None,
     ) -> None:
+        self.caller = caller
         self.shared = shared
         self.frame = frame
+        self.ident = frame[1]
+        self.key: object = self.ident or self
+        self.origin = frame
         self.served = served
         self.deadline = deadline
+        self.args: tuple[Any, ...] = ()
+        self.given_up = False
+
+    def is_given_up(self) -> bool:
+        """Whether nobody waits for it any more, who has waited for it."""
+        return bool(self.ident) and (self.given_up or self.caller.is_gone())
+
+
+def arguments_of(shared: Shared, frame: Frame) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Return what a call is to be called with.
+
+    Raises:
+        CodecError: that cannot be rebuilt; the text names the method.
+    """
+    _, _, _, member, payload = frame
+    if type(payload) is Cargo:
+        payload = payload.read()
+    try:
+        return codec.decode_call(payload)
+    except CodecError:  # once more, to say of which method they are
+        return codec.decode_call(payload, name_of(shared.members.plain, member))
 
 
 class Caller(Channel):
@@ -70,7 +125,10 @@ class Caller(Channel):
         serving: a call of it runs, further down the stack of the thread that polls or aside.
         undo: takes back what its latest call took, if that has to be; see `keep_undo`.
         errand: that call, if it is a worker's.
-        tasks: those of its calls that run as tasks, by ident.
+        tasks: those of its calls that run as tasks, or wait in batches, by their keys.
+        alone: the idents of calls that run in no batch, as they had to wait.
+        running: the ident of the call that runs just now, unless it is a task; or of the latest.
+        given_up: the ident of the latest such call that the client gave up.
         worker: what runs its calls that may wait.
         wait: what the first of its frames waits for, if it does.
         ended: its other end is closed; what it wrote is served, and the replies go nowhere.
@@ -78,16 +136,19 @@ class Caller(Channel):
 
     __slots__ = (
         "activity",
+        "alone",
         "asked",
         "client",
         "ended",
         "entry",
         "errand",
         "frames",
+        "given_up",
         "parked",
         "paused",
         "relays",
         "returned",
+        "running",
         "serving",
         "tasks",
         "told",
@@ -114,7 +175,9 @@ class Caller(Channel):
         self.serving = False
         self.entry: tuple[Section, Entry] | None = None
         self.errand: Errand | None = None
-        self.tasks: dict[int, Errand] = {}
+        self.tasks: dict[object, Errand] = {}
+        self.alone: set[int] = set()
+        self.running = self.given_up = 0
         self.worker: Any = None
         self.undo: Callable[[], object] | None = None
         self.wait: Wait | None = None
@@ -124,20 +187,29 @@ class Caller(Channel):
     def served(self) -> Served:
         """What a call that is served on it belongs to, if that does not say so itself."""
         client = self.client
-        return Served(self.activity, (client.token,), self.upcalls.way_to(self), client)
+        return Served(self.activity, (client.token,), self.upcalls.way_to(self), client, self)
 
     def is_full(self) -> bool:
         """Whether it may not say more while it is parked.
 
-        It may say that it stopped waiting, and answer upcalls.
+        It may give up what it said, and answer upcalls, whatever it has said before.
         """
         if self.ended or len(self.frames) > _MOST_BEHIND:
             return True
-        return not self.asked and (self.serving or self.frames[0][0] != ENTER)
+        return not self.asked and sum(len(frame[4]) for frame in self.frames) > _LARGEST_BEHIND
 
     def is_busy(self) -> bool:
         """Whether it has so much under way that it may say no more, but to answer upcalls."""
         return len(self.tasks) > _MOST_TASKS and not self.asked
+
+    def is_gone(self) -> bool:
+        """Whether nobody hears any more what is said on it."""
+        dead: bool = self.client.dead
+        return self.ended or dead or self.pipe.closed
+
+    def is_given_up(self) -> bool:
+        """Whether nobody waits any more for the call that runs, if anybody has."""
+        return bool(self.running) and (self.given_up == self.running or self.is_gone())
 
     def keep_undo(self, undo: Callable[[], object]) -> None:
         """Keep what takes back a call until the client says more: then it has read the reply."""

@@ -19,9 +19,9 @@ from . import _deadline
 from ._activities import Activity, MustWait, Served, activity_of, here
 from ._borrowed import Cargo, over
 from ._borrowed import reply as pack_reply
-from ._callers import SILENCE, Caller, Errand, Reply
+from ._callers import SILENCE, Caller, Errand, Reply, arguments_of
 from ._deadlocks import Wait, waits
-from ._errands import Errands, arguments_of, too_large
+from ._errands import Errands, too_large
 from ._members import name_of
 from ._objects import Client, Objects, Shared
 from ._outgoing import Outgoing
@@ -34,6 +34,7 @@ from ._wire import (
     BULK,
     CALL,
     CALL_WITHIN,
+    CALLS,
     CANCEL,
     CLAIM,
     ENTER,
@@ -53,7 +54,7 @@ from ._wire import (
     unpack_pairs,
 )
 from .codecs import pickle as codec
-from .errors import CodecError, DeadlockError, ProtocolError, Released
+from .errors import Cancelled, CodecError, DeadlockError, ProtocolError, Released
 
 #: Seconds between two looks for circles of those who wait.
 _LOOK_EVERY: Final = 0.05
@@ -192,16 +193,19 @@ class Dispatch:
             return None
         where = name_of(shared.members.plain, frame[3])
         runs = section.runs_here()
+        errand = Errand(caller, shared, frame, served, deadline)
         try:
             if apart:
-                return self._entrust(caller, Errand(shared, frame, served, deadline), where)
+                return self._entrust(caller, errand, where)
             if runs and section.runner is not activity:  # further down this thread's stack
                 if section.is_stuck_with(activity):
                     raise stuck()
                 self._wait(caller, Wait(activity, section, where, partial(self._resume, caller)))
-                self.below.append(caller)
+                if caller not in self.below:  # else it said more meanwhile
+                    self.below.append(caller)
                 return None
-            if not runs and not self._is_in(section, caller, activity, where, {}):
+            joins = frame[3] in shared.face.batched and self._joins_batch(errand)
+            if not runs and not joins and not self._is_in(section, caller, activity, where, {}):
                 return None
         except DeadlockError as error:
             self.give_up(caller)
@@ -209,22 +213,52 @@ class Dispatch:
             return self._failure(error, where, caller.client, frame[1])
         if frame[1] in caller.tasks:
             raise ProtocolError(f"two calls of ident {frame[1]} at once")
+        if joins:
+            errand.origin = caller.frames.popleft()
+            self.errands.batches.collect(errand)
+            return SILENCE
         caller.frames.popleft()
-        if shared.face.is_async:
-            call = partial(self.errands.begin, caller, Errand(shared, frame, served, deadline))
-        else:
-            call = partial(self.answer, caller.client, shared, frame)
-        outer = here.serves
-        try:
-            here.serves = served
-            reply = section.run(partial(_deadline.run, deadline, call))
-        finally:
-            here.serves = outer
+        caller.alone.discard(frame[1])
+        reply = self._run(errand)
         self._got_in(section, caller)
         section.settle()
         if self.below:
             self._rise()
         return reply
+
+    def _joins_batch(self, errand: Errand) -> bool:
+        """Whether a call of a batched method waits for others, and not for the section."""
+        section = errand.shared.section
+        if section.holder is not None or section.line or section.runs_here():
+            return False
+        # What its caller is in would be closed to the batch, which is a chain of its own.
+        return not errand.served.activity.sections and errand.ident not in errand.caller.alone
+
+    def run_batches(self, channels: int) -> int:
+        """Run the batches that are due; return how many calls were answered."""
+        answered = self.errands.batches.run(channels, self._may_run_batch)
+        if self.below:
+            self._rise()
+        return answered
+
+    def batch_due_in(self) -> float | None:
+        """Return the seconds until a batch is due that this thread may run; None if none is."""
+        return self.errands.batches.due_in(self._may_run_batch)
+
+    def _may_run_batch(self, shared: Shared) -> bool:
+        return not shared.section.runs_here() and not (self.guest and not self._may_run(shared))
+
+    def _run(self, errand: Errand) -> Reply:
+        """Run a call whose activity may be in the section."""
+        shared, call = errand.shared, partial(self.errands.begin, errand)
+        if not shared.face.is_async:
+            call = partial(self.answer, errand.caller.client, shared, errand.frame)
+        outer = here.serves
+        try:
+            here.serves = errand.served
+            return shared.section.run(partial(_deadline.run, errand.deadline, call))
+        finally:
+            here.serves = outer
 
     def _entrust(self, caller: Caller, errand: Errand, where: str) -> Reply | None:
         """Make a call the caller's errand; it keeps nobody out of the object."""
@@ -272,7 +306,11 @@ class Dispatch:
             waits.hear(codec.decode(payload))
             caller.frames.popleft()
             return SILENCE
-        if kind in {UP_RESULT, UP_FAILURE, CANCEL}:  # to an upcall that nobody waits for any more
+        if kind == CANCEL:
+            caller.frames.popleft()
+            self.cancel(caller, frame[1])
+            return SILENCE
+        if kind in {UP_RESULT, UP_FAILURE}:  # to an upcall that nobody waits for any more
             caller.frames.popleft()
             return SILENCE
         if kind == CLAIM:
@@ -293,6 +331,39 @@ class Dispatch:
         self._objects.release(caller.client, unpack_pairs(payload))
         caller.frames.popleft()
         return SILENCE
+
+    def hear(self, caller: Caller) -> None:
+        """Heed which calls a client gives up, where its frames have to wait."""
+        frames = caller.frames
+        given_up = [frame for frame in frames if frame[0] == CANCEL]
+        if given_up:
+            others = [frame for frame in frames if frame[0] != CANCEL]
+            frames.clear()
+            frames.extend(others)
+        for frame in given_up:
+            self.cancel(caller, frame[1])
+
+    def cancel(self, caller: Caller, ident: int) -> None:
+        """Give up a call, as its caller does: what has not begun does not begin any more."""
+        for place, (kind, of, number, member, _) in enumerate(caller.frames):
+            if of == ident and kind in CALLS:
+                del caller.frames[place]
+                caller.alone.discard(ident)
+                if not place:
+                    self.give_up(caller)
+                    self._resume(caller)
+                error = Cancelled("the call was given up before it began")
+                where = self._where(number, member)
+                what, answer = self._failure(error, where, caller.client, ident)
+                self._say(caller, header(what, len(answer), ident) + answer)
+                return
+        self.errands.cancel(caller, ident)
+
+    def _where(self, number: int, member: int) -> str:
+        try:
+            return name_of(self._objects.find(number).members.plain, member)
+        except Released:
+            return f"object {number}"
 
     def _enter(self, caller: Caller, frame: Frame) -> Reply | None:
         _, _, target, _, payload = frame

@@ -13,9 +13,10 @@ from typing import Any, Final
 
 from . import _descriptors
 from ._activities import MustWait, here
+from ._batches import Batches
 from ._borrowed import Cargo
 from ._borrowed import reply as pack_reply
-from ._callers import SILENCE, Caller, Errand, Reply
+from ._callers import SILENCE, Caller, Errand, Reply, arguments_of
 from ._members import name_of
 from ._objects import Client, Objects, Shared
 from ._outgoing import Outgoing
@@ -24,7 +25,6 @@ from ._references import PlainRoute
 from ._tasks import Tasks
 from ._wire import LIMIT, RESULT, Frame, header
 from ._workers import Workers
-from .codecs import pickle as codec
 from .errors import CodecError
 
 #: Replies of up to this many bytes are put together before they are written.
@@ -43,6 +43,7 @@ class Errands:
 
     Attributes:
         tasks: those that an event loop runs.
+        batches: those that wait for others, to be run all at once.
         workers: those of the others.
     """
 
@@ -58,6 +59,7 @@ class Errands:
         self._answer, self._fail, self._resume = answer, fail, resume
         self.workers = Workers(answer, fail, self.finish, resume)
         self.tasks = Tasks(self._reply, self.finish, resume)
+        self.batches = Batches(self._reply, self.finish, resume, self.tasks)
 
     def hurry(self, caller: Caller, shared: Shared, frame: Frame) -> Reply | None:
         """Run the call that is the caller's first frame, and take it; None if it has to wait.
@@ -75,50 +77,70 @@ class Errands:
         finally:
             here.tries = None
 
-    def begin(self, caller: Caller, errand: Errand) -> Reply:
+    def begin(self, errand: Errand) -> Reply:
         """Run a call and return its reply; what has to be awaited becomes a task."""
         shared, member = errand.shared, errand.frame[3]
         awaitables: list[Awaitable[Any]] = []
 
         def run() -> Any:
-            args, kwargs = arguments_of(shared, errand.frame)
-            value = shared.call(member, args, kwargs)
+            errand.args, kwargs = arguments_of(shared, errand.frame)
+            value = shared.call(member, errand.args, kwargs)
             if isawaitable(value):
-                self.tasks.check(value, name_of(shared.members.plain, member, args))
+                self.tasks.check(value, name_of(shared.members.plain, member, errand.args))
                 awaitables.append(value)
                 return None
             return value
 
-        reply = self._reply(caller, errand, run)
+        reply = self._reply(errand, run)
         if not awaitables:
             return reply
-        self.tasks.start(caller, errand, awaitables[0])
+        self.tasks.start(errand, awaitables[0])
         return SILENCE
 
-    def _reply(self, caller: Caller, errand: Errand, run: Callable[[], Any]) -> Reply:
+    def _reply(self, errand: Errand, run: Callable[[], Any]) -> Reply:
         """Return the reply for what a function returns or raises as the result of a call."""
-        client, shared = caller.client, errand.shared
-        _, ident, _, member, payload = errand.frame
+        client, shared, ident = errand.caller.client, errand.shared, errand.ident
+        _, _, _, member, payload = errand.frame
         try:
+            value = run()
+            if not ident:
+                return SILENCE
             outgoing = Outgoing(self._route, self._objects, client, ident)
-            answer = outgoing.encode(run(), shared, member, ())
+            answer = outgoing.encode(value, shared, member, errand.args)
             reply = pack_reply(RESULT, answer, payload if type(payload) is Cargo else None)
             if reply is None:
                 outgoing.take_back()
-                raise too_large(answer, name_of(shared.members.plain, member))
+                raise too_large(answer, name_of(shared.members.plain, member, errand.args))
             return reply
         except BaseException as error:
-            return self._fail(error, name_of(shared.members.plain, member), client, ident)
+            where = name_of(shared.members.plain, member, errand.args)
+            return self._fail(error, where, client, ident)
 
-    def finish(self, caller: Caller, errand: Errand, reply: Reply) -> None:
+    def cancel(self, caller: Caller, ident: int) -> None:
+        """Give up a call that has begun, if it runs still."""
+        errand = caller.tasks.get(ident)
+        if errand is not None:
+            errand.given_up = True
+            if not self.batches.withdraw(errand):
+                self.tasks.cancel(errand)
+            return
+        errand = caller.errand
+        if errand is not None and errand.ident == ident:
+            errand.given_up = True
+        if ident == caller.running:
+            caller.given_up = ident
+            self.workers.stop_waiting(caller)
+
+    def finish(self, errand: Errand, reply: Reply) -> None:
         """Send the reply of an errand, from whichever thread; a worker gives the channel back."""
-        kind, answer = reply
+        caller, (kind, answer) = errand.caller, reply
+        undo: Callable[[], object] | None = None
         with _descriptors.lock:
-            head = header(kind, len(answer), errand.frame[1])
-            if caller.client.lender is not None:
-                head = caller.given_back() + head
-            heard = not caller.ended and not caller.pipe.closed
-            if heard:
+            heard = not caller.is_gone()
+            if heard and kind:
+                head = header(kind, len(answer), errand.ident)
+                if caller.client.lender is not None:
+                    head = caller.given_back() + head
                 if len(answer) <= _JOIN_BELOW:
                     caller.send(head + answer)
                 else:
@@ -126,11 +148,12 @@ class Errands:
                     caller.send(answer)
             if caller.errand is errand:
                 caller.errand, caller.serving = None, False
+                if not heard and caller.undo is not None:
+                    undo, caller.undo = caller.undo, None
             else:
-                caller.tasks.pop(errand.frame[1], None)
-        if not heard and caller.undo is not None:
-            caller.undo()
-            caller.undo = None
+                caller.tasks.pop(errand.key, None)
+        if undo is not None:
+            undo()
         if caller.frames or caller.unsent or caller.paused or caller.ended:
             self._resume(caller)
 
@@ -141,6 +164,7 @@ class Errands:
         if caller.worker is not None:
             self.workers.left(caller)
         if caller.tasks:
+            self.batches.left(caller)
             self.tasks.left(caller)
 
     def bury(self, client: Client) -> None:
@@ -159,21 +183,6 @@ class Errands:
         """In a forked child: all are the parent's; but what forked may run here to its end."""
         self.workers.forked()
         self.tasks.forked()
-
-
-def arguments_of(shared: Shared, frame: Frame) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """Return what a call is to be called with.
-
-    Raises:
-        CodecError: that cannot be rebuilt; the text names the method.
-    """
-    _, _, _, member, payload = frame
-    if type(payload) is Cargo:
-        payload = payload.read()
-    try:
-        return codec.decode_call(payload)
-    except CodecError:  # once more, to say of which method they are
-        return codec.decode_call(payload, name_of(shared.members.plain, member))
 
 
 def too_large(answer: bytes | Parcel, where: str) -> CodecError:

@@ -121,6 +121,8 @@ class Listener(Generic[T]):
             left = deadline - monotonic()
             answered = self._service.turn(max(0.0, left))
             if answered or left <= 0 or self._home.closed:
+                if self._service.batches.waiting and not self._home.closed:
+                    self._door.wake()  # no descriptor tells when they are due: be polled again
                 return answered
             check()
 
@@ -163,6 +165,8 @@ class Listener(Generic[T]):
         for _ in range(2 if goal.processes else 0):
             if not self._home.closed:
                 service.turn(0)
+        while goal.processes and service.batches.waiting and not self._home.closed:
+            service.turn(goal.patience)
 
     def _ended(self, goal: Until, life: Any) -> None:
         if not _life.is_dead(life):

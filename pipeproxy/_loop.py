@@ -38,12 +38,17 @@ async def serve(turns: Turns, service: Service, home: Home) -> None:
                 ended.set_exception(error)
         if home.closed and not ended.done():
             ended.set_result(None)
-        if service.dispatch.blocked and not ended.done() and not looks:
-            looks.append(loop.call_later(_LOOK_EVERY, look))
+        look_later()
 
-    def look() -> None:
-        looks.clear()
-        turn()
+    def look_later() -> None:
+        """Take another turn when one is due that nothing wakes the loop for."""
+        due = service.dispatch.batch_due_in()
+        if due is None and service.dispatch.blocked:
+            due = _LOOK_EVERY
+        if looks:
+            looks.pop().cancel()
+        if due is not None and not ended.done():
+            looks.append(loop.call_later(due, turn))
 
     try:
         tasks.loop, tasks.ended = loop, ended

@@ -128,7 +128,7 @@ def exposed(member: M, /) -> M:
     Raises:
         SpecError: the member is hidden too, or it is nothing that a marker can stand over.
     """
-    return _mark(member, "exposed")
+    return mark(member, "exposed")
 
 
 def hidden(member: M, /) -> M:
@@ -137,7 +137,7 @@ def hidden(member: M, /) -> M:
     Raises:
         SpecError: the member is exposed too, or it is nothing that a marker can stand over.
     """
-    return _mark(member, "hidden")
+    return mark(member, "hidden")
 
 
 def readonly(member: M, /) -> M:
@@ -155,7 +155,7 @@ def readonly(member: M, /) -> M:
             f"@readonly stands over properties, and {_label(member)} is a method, which a proxy "
             f"cannot replace anyway: leave the marker out"
         )
-    return _mark(member, "readonly")
+    return mark(member, "readonly")
 
 
 def by_reference(member: M, /) -> M:
@@ -164,7 +164,7 @@ def by_reference(member: M, /) -> M:
     Raises:
         SpecError: the member is nothing that a marker can stand over.
     """
-    return _mark(member, "by_reference")
+    return mark(member, "by_reference")
 
 
 def blocking(member: M, /) -> M:
@@ -173,7 +173,7 @@ def blocking(member: M, /) -> M:
     Raises:
         SpecError: the member is nothing that a marker can stand over.
     """
-    return _mark(member, "blocking")
+    return mark(member, "blocking")
 
 
 def oneway(member: M, /) -> M:
@@ -185,7 +185,7 @@ def oneway(member: M, /) -> M:
     Raises:
         SpecError: the member is nothing that a marker can stand over.
     """
-    return _mark(member, "oneway")
+    return mark(member, "oneway")
 
 
 def options_of(cls: type[Any]) -> Options | None:
@@ -237,6 +237,35 @@ def function_in(member: object) -> Any:
     return None
 
 
+def mark(member: M, word: str) -> M:
+    """Mark a member of a class with one word more.
+
+    Raises:
+        SpecError: it is nothing that can be marked, or not so.
+    """
+    marks = marks_of(member) | {word}
+    inner = unmarked(member)
+    if {"exposed", "hidden"} <= marks:
+        raise SpecError(f"{_label(inner)} cannot be exposed and hidden at once: keep one marker")
+    if issubclass(type(inner), type):
+        raise SpecError(
+            f"@{word} stands over members of a class, not over the class {_label(inner)}: use "
+            f"@proxied for it, or name it in the options of the class that it stands in"
+        )
+    if not _has(inner, "__get__"):
+        raise SpecError(
+            f"@{word} stands over methods and properties, and {inner!r} is data: name it in "
+            f"@proxied(expose=..., hide=..., readonly=...) of its class instead"
+        )
+    plain, calling, data = _get_carriers()
+    if _has(inner, "__set__") or _has(inner, "__delete__"):
+        carrier = data
+    else:
+        carrier = calling if callable(inner) else plain
+    carried: M = carrier(inner, marks)
+    return carried
+
+
 def _describe(cls: C, options: Options) -> C:
     if not issubclass(type(cls), type):
         raise SpecError(
@@ -273,30 +302,6 @@ def _word(option: str, word: Any, words: tuple[str, ...]) -> Any:
 
 def _label(member: object) -> str:
     return str(getattr(member, "__qualname__", None) or getattr(member, "__name__", repr(member)))
-
-
-def _mark(member: M, mark: str) -> M:
-    marks = marks_of(member) | {mark}
-    inner = unmarked(member)
-    if {"exposed", "hidden"} <= marks:
-        raise SpecError(f"{_label(inner)} cannot be exposed and hidden at once: keep one marker")
-    if issubclass(type(inner), type):
-        raise SpecError(
-            f"@{mark} stands over members of a class, not over the class {_label(inner)}: use "
-            f"@proxied for it, or name it in the options of the class that it stands in"
-        )
-    if not _has(inner, "__get__"):
-        raise SpecError(
-            f"@{mark} stands over methods and properties, and {inner!r} is data: name it in "
-            f"@proxied(expose=..., hide=..., readonly=...) of its class instead"
-        )
-    plain, calling, data = _get_carriers()
-    if _has(inner, "__set__") or _has(inner, "__delete__"):
-        carrier = data
-    else:
-        carrier = calling if callable(inner) else plain
-    carried: M = carrier(inner, marks)
-    return carried
 
 
 def _has(member: object, name: str) -> bool:
@@ -358,12 +363,12 @@ def _make_carriers() -> tuple[type[Any], ...]:
 
         # The marks of a getter hold for the setter that is added to it below.
         def getter(self, function: Callable[..., Any]) -> Any:
-            return functools.reduce(_mark, self._self_marks, self.__wrapped__.getter(function))
+            return functools.reduce(mark, self._self_marks, self.__wrapped__.getter(function))
 
         def setter(self, function: Callable[..., Any]) -> Any:
-            return functools.reduce(_mark, self._self_marks, self.__wrapped__.setter(function))
+            return functools.reduce(mark, self._self_marks, self.__wrapped__.setter(function))
 
         def deleter(self, function: Callable[..., Any]) -> Any:
-            return functools.reduce(_mark, self._self_marks, self.__wrapped__.deleter(function))
+            return functools.reduce(mark, self._self_marks, self.__wrapped__.deleter(function))
 
     return Marked, MarkedFunction, MarkedData

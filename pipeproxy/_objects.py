@@ -51,6 +51,7 @@ class Face:
         live: the members whose results travel by reference; None for attributes, see `is_live`.
         iterating: the members whose results are iterators, which are taken from in chunks.
         elsewhere: the members whose calls may wait, and so are not run by the thread that serves.
+        batched: how calls of the members that run in batches are collected.
         hurries: that one may try them, as the stand tells when they would wait.
         is_async: methods may return what the event loop that serves has to await.
         resides: only the thread that serves may run calls, also those that are made at home.
@@ -58,6 +59,7 @@ class Face:
 
     __slots__ = (
         "_live_names",
+        "batched",
         "conduct",
         "elsewhere",
         "hurries",
@@ -87,9 +89,10 @@ class Face:
         self.elsewhere: Collection[int] = self._numbers(conduct.blocking) if conduct else ()
         if conduct and conduct.dispatch == "threads":
             self.elsewhere = EVERY_MEMBER
+        self.batched = {members.numbers[n]: how for n, how in conduct.batched} if conduct else {}
         self.is_async = is_async or (conduct is not None and conduct.dispatch == "asyncio")
         self.resides = conduct is not None and conduct.home == "queue"
-        if self.is_async and not self.elsewhere:
+        if (self.is_async or self.batched) and not self.elsewhere:
             self.elsewhere = NO_MEMBER
 
     def _numbers(self, names: Iterable[str]) -> frozenset[int]:

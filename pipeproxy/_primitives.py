@@ -18,6 +18,7 @@ from . import _deadline
 from ._activities import here
 from ._objects import Client
 from ._waits import (
+    UNWANTED,
     Stand,
     check_may_wait,
     check_wanted,
@@ -26,7 +27,6 @@ from ._waits import (
     keep_undo,
     slices,
 )
-from .errors import ClientDied, ListenerClosed
 
 
 class _Holdings:
@@ -50,7 +50,7 @@ class _Holdings:
             alone: nobody else has it now.
 
         Raises:
-            ClientDied, ListenerClosed: the caller is gone; it was given back.
+            Cancelled, ClientDied, ListenerClosed: nobody wants it any more; it was given back.
         """
         client = client_here()
         if alone:
@@ -60,7 +60,7 @@ class _Holdings:
             client.holds[self] = None
             try:
                 check_wanted()
-            except (ClientDied, ListenerClosed):
+            except UNWANTED:
                 self._return(client)
                 raise
             keep_undo(partial(self._return, client))
@@ -161,7 +161,7 @@ class RLock(Stand):
             _held_here()[self] = None
             try:
                 check_wanted()
-            except (ClientDied, ListenerClosed):
+            except UNWANTED:
                 self.release()
                 raise
         return taken

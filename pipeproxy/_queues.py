@@ -10,8 +10,7 @@ from heapq import heappush
 from queue import Empty, Full
 from typing import Any
 
-from ._waits import Stand, check_wanted, keep_undo, slices
-from .errors import ClientDied, ListenerClosed
+from ._waits import UNWANTED, Stand, check_wanted, keep_undo, slices
 
 
 class SimpleQueue(Stand):
@@ -43,7 +42,7 @@ class SimpleQueue(Stand):
         """Return an item that was taken, unless nobody wants it any more."""
         try:
             check_wanted()
-        except (ClientDied, ListenerClosed):
+        except UNWANTED:
             self._put_back(item)
             raise
         keep_undo(partial(self._put_back, item))

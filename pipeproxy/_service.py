@@ -49,6 +49,7 @@ class Service:
         closed: it serves nobody any more.
         callers: the channels.
         dispatch: what runs the calls.
+        batches: those of calls that wait for others.
         upcalls: calls of objects that clients hold.
         waited, ran: seconds spent so far outside of turns or waiting in them, and in all else.
     """
@@ -69,6 +70,7 @@ class Service:
         )
         self.callers = self._attendance.callers
         self.dispatch = self._attendance.dispatch
+        self.batches = self.dispatch.errands.batches
         self.upcalls = self._attendance.upcalls
         self._waiter = Waiter(self.callers.poller, 1, route.spin)
         self._warm = self._is_knocked = False
@@ -98,7 +100,7 @@ class Service:
         Raises:
             ListenerClosed: this process was forked by a method that it served.
         """
-        if self._attendance.in_hand is not None:
+        if self._attendance.in_hand is not None or self.batches.told is not None:
             self._attendance.recover()
         for put_off in (self.dispatch.below, self.dispatch.later):
             if put_off:
@@ -156,7 +158,7 @@ class Service:
         left = _deadline.left(deadline)
         if left == 0:
             raise _deadline.passed()
-        seconds = _LOOK_EVERY if left is None else min(left, _LOOK_EVERY)
+        seconds = self._until_due(_LOOK_EVERY if left is None else min(left, _LOOK_EVERY))
         wants = {number for number in (reader, self.callers.poller.fileno()) if number is not None}
         ready = wait_for(*((number, False) for number in wants), timeout=seconds)
         if reader not in ready:
@@ -176,6 +178,8 @@ class Service:
             timeout = 0
         elif self.dispatch.blocked and (timeout is None or timeout > _LOOK_EVERY):
             timeout = _LOOK_EVERY
+        if self.batches.waiting:
+            timeout = self._until_due(timeout)
         # Only straight after an answer is the next call likely to be a moment away.
         warm, attendance.eager = self._warm or attendance.eager, False
         events = self._waiter.wait(timeout) if warm else self._waiter.sleep(timeout)
@@ -195,12 +199,19 @@ class Service:
         answered = attendance.attend_all(callers)
         if self._is_knocked:
             self._answer_door()
+        if self.batches.waiting:
+            answered += self.dispatch.run_batches(len(self.callers.readers))
         if attendance.ready or (self.dispatch.later and not self.dispatch.guest):
             self._door.wake()
         self._warm = answered > 0
         self._since = monotonic()
         self.ran += self._since - now
         return answered
+
+    def _until_due(self, timeout: float | None) -> float | None:
+        """Return the seconds to wait at most, or fewer: until a batch of calls is to be run."""
+        due = self.dispatch.batch_due_in()
+        return timeout if due is None or (timeout is not None and timeout < due) else due
 
     def _count_running(self) -> None:
         now = monotonic()
@@ -300,6 +311,8 @@ class Service:
                 if not caller.frames:
                     self.dispatch.give_up(caller)
                 self._attendance.attend(caller)
+                if caller.parked:  # the first of its frames waits; nobody will hear of that
+                    self._attendance.drop(caller)
             self._attendance.forget(client)
         except BaseException:
             self.callers.unwatch(client.life.fileno())  # all of it, if that was interrupted

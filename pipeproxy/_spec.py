@@ -9,10 +9,12 @@ from __future__ import annotations
 import weakref
 from collections.abc import Iterable
 from difflib import get_close_matches
+from inspect import iscoroutinefunction
 from typing import Any
 
 import attrs
 
+from ._batching import Batching, batching_of
 from ._marks import Dispatch, HomeCalls
 from ._members import FORWARDED, Plain, is_special
 from ._stdlib import complete, options_for
@@ -55,6 +57,7 @@ class Conduct:
     Attributes:
         by_ref: the methods and attributes whose results travel by reference.
         blocking: the methods whose calls run in threads of their own, whatever `dispatch` says.
+        batched: the methods whose calls run in batches, and how they are collected.
         dispatch, home: as `pipeproxy.proxied` explains them.
     """
 
@@ -62,6 +65,7 @@ class Conduct:
     blocking: frozenset[str] = frozenset()
     dispatch: Dispatch = "serial"
     home: HomeCalls = "caller"
+    batched: tuple[tuple[str, Batching], ...] = ()
 
 
 @attrs.frozen
@@ -126,12 +130,37 @@ def _conduct(survey: Survey) -> Conduct:
     by_ref = {name for o in options for name in o.by_ref}
     _check_exist(survey, "by_ref", by_ref, survey.known())
     marked = {name: survey.marks(name) for name in survey.definitions}
+    dispatch: Dispatch = next((o.dispatch for o in options if o.dispatch), "serial")
     return Conduct(
         frozenset(by_ref.union(n for n, marks in marked.items() if "by_reference" in marks)),
         frozenset(n for n, marks in marked.items() if "blocking" in marks),
-        next((o.dispatch for o in options if o.dispatch), "serial"),
+        dispatch,
         next((o.home for o in options if o.home), "caller"),
+        _batched(survey, marked, dispatch),
     )
+
+
+def _batched(
+    survey: Survey, marked: dict[str, frozenset[str]], dispatch: Dispatch
+) -> tuple[tuple[str, Batching], ...]:
+    batched: list[tuple[str, Batching]] = []
+    for name, definitions in survey.definitions.items():
+        how = batching_of(definitions[0])
+        where = f"@batched over {survey.cls.__qualname__}.{name}"
+        if how is None:
+            continue
+        if dispatch == "threads" or "blocking" in marked[name]:
+            raise SpecError(
+                f'{where} does not go with @blocking or dispatch="threads": those run the calls of '
+                f"each client in a thread of its own, and a batch is of many; say "
+                f'dispatch="serial" or "asyncio", or leave @batched out'
+            )
+        if iscoroutinefunction(how.method) and dispatch != "asyncio":
+            raise SpecError(
+                f'{where} is over an async method: say @proxied(dispatch="asyncio") for its class'
+            )
+        batched.append((name, how))
+    return tuple(batched)
 
 
 def _exposure(survey: Survey) -> tuple[list[str], set[str], set[str], bool]:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from . import _deadline
 from ._activities import Served, here
 from ._callers import Caller, Errand, Reply
-from .errors import CallLost, ListenerClosed
+from .errors import CallLost, Cancelled, ListenerClosed
 
 if TYPE_CHECKING:
     import asyncio
@@ -37,14 +37,14 @@ class Tasks:
 
     def __init__(
         self,
-        reply: Callable[[Caller, Errand, Callable[[], Any]], Reply],
-        finish: Callable[[Caller, Errand, Reply], None],
+        reply: Callable[[Errand, Callable[[], Any]], Reply],
+        finish: Callable[[Errand, Reply], None],
         resume: Callable[[Caller], object],
     ) -> None:
         self.loop: asyncio.AbstractEventLoop | None = None
         self.ended: asyncio.Future[None] | None = None
         self._reply, self._finish, self._resume = reply, finish, resume
-        self._tasks: dict[Errand, asyncio.Task[Any]] = {}
+        self._tasks: dict[object, asyncio.Task[Any]] = {}
         self._forked = False
 
     def check(self, value: Any, where: str) -> None:
@@ -61,44 +61,78 @@ class Tasks:
                 f"await listener.serve_async() there"
             )
 
-    def start(self, caller: Caller, errand: Errand, awaitable: Awaitable[Any]) -> None:
+    def start(self, errand: Errand, awaitable: Awaitable[Any]) -> None:
         """Let what a call returned be awaited in a task of its own."""
-        assert self.loop is not None
-        outcome = _outcome(errand.served, awaitable)
+        errand.served.call = errand
+        errand.caller.tasks[errand.key] = errand
+        done = partial(self._reply_to, errand)
+        self.begin(errand, errand.served, errand.deadline, awaitable, done)
+
+    def _reply_to(self, errand: Errand, result: Callable[[], Any]) -> None:
         try:
-            begin = partial(self.loop.create_task, outcome)
-            task = self._tasks[errand] = _deadline.run(errand.deadline, begin)
-            caller.tasks[errand.frame[1]] = errand
-            task.add_done_callback(partial(self._done, caller, errand))
+            self._finish(errand, self._reply(errand, partial(_own, errand, result)))
+        except BaseException:
+            errand.caller.ended = True  # its client must not wait for ever
+            self._resume(errand.caller)
+            raise
+
+    def begin(
+        self,
+        what: object,
+        served: Served,
+        deadline: float | None,
+        awaitable: Awaitable[Any],
+        done: Callable[[Callable[[], Any]], None],
+    ) -> None:
+        """Let something be awaited in a task, for a call or several.
+
+        Args:
+            what: those.
+            done: called with what returns the result, or raises it.
+        """
+        assert self.loop is not None
+        outcome = _outcome(served, awaitable)
+        try:
+            task = _deadline.run(deadline, partial(self.loop.create_task, outcome))
+            self._tasks[what] = task
+            task.add_done_callback(partial(self._done, what, awaitable, done))
         except BaseException:
             for coroutine in (outcome, awaitable):
-                if errand not in self._tasks and iscoroutine(coroutine):
+                if what not in self._tasks and iscoroutine(coroutine):
                     coroutine.close()  # else Python warns that it was never awaited
             raise
 
-    def _done(self, caller: Caller, errand: Errand, task: asyncio.Task[Any]) -> None:
+    def _done(
+        self,
+        what: object,
+        awaitable: Awaitable[Any],
+        done: Callable[[Callable[[], Any]], None],
+        task: asyncio.Task[Any],
+    ) -> None:
         if self._forked:
             self._end_forked()
             return
-        try:
-            self._tasks.pop(errand, None)
-            self._finish(caller, errand, self._reply(caller, errand, partial(_result, task)))
-        except BaseException:
-            caller.ended = True  # its client must not wait for ever
-            self._resume(caller)
-            raise
+        self._tasks.pop(what, None)
+        if iscoroutine(awaitable):
+            awaitable.close()  # it was not begun, if the task was cancelled at once
+        done(partial(_result, task))
 
     def _end_forked(self) -> None:
         if self.ended is not None and not self.ended.done():
             text = "a method forked this process; the listener is its parent's"
             self.ended.set_exception(ListenerClosed(text))
 
+    def cancel(self, errand: Errand) -> None:
+        """Cancel a task, whose caller has given it up; what it does then is its own business."""
+        task = self._tasks.get(errand)
+        if task is not None:
+            task.cancel()
+
     def left(self, caller: Caller) -> None:
-        """Cancel what runs for a channel, which is closed."""
+        """Cancel what somebody waited for on a channel that is closed."""
         for errand in list(caller.tasks.values()):
-            task = self._tasks.get(errand)
-            if task is not None:
-                task.cancel()
+            if errand.ident:
+                self.cancel(errand)
 
     def close(self) -> None:
         """End them all: the loop serves no more."""
@@ -131,6 +165,16 @@ def _result(task: asyncio.Task[Any]) -> Any:
     if error is not None:
         raise error
     return value
+
+
+def _own(errand: Errand, result: Callable[[], Any]) -> Any:
+    """Return the result of a call that has a task of its own, or raise it."""
+    try:
+        return result()
+    except CallLost:
+        if errand.given_up:
+            raise Cancelled("the call was given up, and its task was cancelled") from None
+        raise
 
 
 class _InTheNameOf:

@@ -13,10 +13,12 @@ from typing import Any, Final
 from . import _deadline
 from ._activities import MustWait, here
 from ._objects import Client
-from .errors import ClientDied, ListenerClosed
+from .errors import Cancelled, ClientDied, ListenerClosed
 
 #: Seconds between two looks for who waits.
 _SLICE: Final = 0.2
+#: What `check_wanted` raises.
+UNWANTED: Final = (Cancelled, ClientDied, ListenerClosed)
 
 
 class Stand:
@@ -42,7 +44,7 @@ def check_wanted() -> None:
     """Pass if somebody waits for what this thread runs.
 
     Raises:
-        ClientDied, ListenerClosed: nobody does, and nobody will hear this.
+        Cancelled, ClientDied, ListenerClosed: nobody does.
     """
     server = here.server
     if server is None:
@@ -52,6 +54,31 @@ def check_wanted() -> None:
     caller = server.in_hand
     if caller is not None and (caller.ended or caller.client.dead):
         raise ClientDied("the client that called is gone")
+    if caller is not None and caller.is_given_up():
+        raise Cancelled("the call was given up while it waited")
+
+
+def cancelled() -> bool:
+    """Return whether the caller of the method that this thread or task runs has given it up.
+
+    It has when its deadline passed, when it cancelled what `pipeproxy.submit` or `pipeproxy.aio`
+    gave it, when it was interrupted as it waited, and when its process is dead. A method that takes
+    long asks now and then, as cheaply as it asks for the time, and returns early: nobody takes its
+    result. Calls that it makes itself do not end with it. An async method is cancelled besides, as
+    a task is; while it awaits nothing, neither can reach it.
+
+    For a call made in the owner's own process only the deadline of `pipeproxy.timeout` counts, as
+    for a function that is called back in its client's. Outside of calls it is False, but for that.
+    """
+    deadline = _deadline.current()
+    if deadline is not None and monotonic() >= deadline:
+        return True
+    served, server = here.served, here.server
+    if served is None or served.call is None:
+        return False
+    if server is not None and server.listen is not None:
+        server.listen()
+    return bool(served.call.is_given_up())
 
 
 def check_may_wait(stand: Stand) -> None:
@@ -83,7 +110,7 @@ def slices(stand: Stand, timeout: float | None) -> Iterator[float]:
     Raises:
         MustWait: this is the thread that serves, which tries the call.
         CallTimeout: the deadline of the call passed first.
-        ClientDied, ListenerClosed: nobody waits for it any more.
+        Cancelled, ClientDied, ListenerClosed: nobody waits for it any more.
     """
     check_may_wait(stand)
     end = None if timeout is None else monotonic() + timeout

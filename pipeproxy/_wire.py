@@ -53,6 +53,8 @@ FROM_OWNER: Final = frozenset(
     {HELLO, RESULT, FAILURE, FAREWELL, UPCALL, GIVEN_BACK, WAITING, TAKEN}
     | {RESULT | BULK, FAILURE | BULK, UPCALL | BULK}
 )
+#: Those of them that are calls.
+CALLS: Final = frozenset({CALL, CALL_WITHIN, CALL | BULK, CALL_WITHIN | BULK})
 
 #: The idents of upcalls are those of their owner: this bit tells them from a client's.
 UP: Final = 1 << 63

@@ -26,7 +26,7 @@ from ._activities import Activity, here
 from ._callers import Caller, Errand, Reply
 from ._objects import Client, Shared
 from ._wire import Frame
-from .errors import ListenerClosed
+from .errors import Cancelled, ListenerClosed
 
 
 class Held(Protocol):
@@ -53,7 +53,7 @@ class Worker:
         closed: the listener is closed.
     """
 
-    beside = alert = None  # others are served by another thread
+    beside = alert = listen = None  # others are served by another thread
 
     def __init__(
         self,
@@ -137,7 +137,7 @@ class Workers:
         self,
         answer: Callable[[Client, Shared, Frame], Reply],
         fail: Callable[[BaseException, str, Client, int], Reply],
-        finish: Callable[[Caller, Errand, Reply], None],
+        finish: Callable[[Errand, Reply], None],
         resume: Callable[[Caller], object],
     ) -> None:
         self._answer, self._fail = answer, fail
@@ -163,8 +163,7 @@ class Workers:
         errand = caller.errand
         if errand is not None:
             where = "a thread for this call"
-            reply = self._fail(error, where, caller.client, errand.frame[1])
-            self._finish(caller, errand, reply)
+            self._finish(errand, self._fail(error, where, caller.client, errand.ident))
 
     def _run(self, worker: Worker, caller: Caller) -> None:
         errand = caller.errand
@@ -172,10 +171,13 @@ class Workers:
             return  # its channel was cut
         worker.in_hand, here.serves = caller, errand.served
         call = partial(self._answer, caller.client, errand.shared, errand.frame)
+        if errand.given_up:
+            error = Cancelled("the call was given up before it began")
+            call = partial(self._fail, error, "this call", caller.client, errand.ident)
         try:
             reply = _deadline.run(errand.deadline, call)
             if not self._forked:
-                self._finish(caller, errand, reply)
+                self._finish(errand, reply)
         except BaseException:
             caller.ended = True  # its client must not wait for ever
             self._resume(caller)
@@ -185,6 +187,12 @@ class Workers:
         if self._forked:
             raise ListenerClosed("a method forked this process; the listener is its parent's")
 
+    def stop_waiting(self, caller: Caller) -> None:
+        """End what a caller's call waits for, if it runs and does not notice by itself."""
+        worker = caller.worker
+        if worker is not None and worker.in_hand is caller:
+            worker.stop_waiting()
+
     # -- ends -------------------------------------------------------------------------------------
 
     def left(self, caller: Caller) -> None:
@@ -192,8 +200,7 @@ class Workers:
         worker = caller.worker
         if worker is None or worker.channel is not caller:
             return
-        if worker.in_hand is caller:
-            worker.stop_waiting()
+        self.stop_waiting(caller)
         if worker.holds and not caller.client.dead:
             self._kept[caller.activity] = worker
         else:

@@ -3,18 +3,32 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from multiprocessing.connection import wait
+from time import monotonic
 from typing import Any
 
 from pipeproxy import Listener
 from pipeproxy import _life as life_room
 from pipeproxy._door import check_hello, knock, knocker
 from pipeproxy._proxy import link_of, members_of
-from pipeproxy._wire import CALL, FAILURE, FROM_OWNER, HELLO, RESULT, Decoder, Frame, header
+from pipeproxy._wire import (
+    CALL,
+    CANCEL,
+    ENTER,
+    FAILURE,
+    FROM_OWNER,
+    HELLO,
+    LEAVE,
+    RESULT,
+    Decoder,
+    Frame,
+    header,
+    pack_number,
+)
 from pipeproxy.codecs import pickle as codec
 from pipeproxy.transports.pipe import open_pair
 
-from .support import is_readable
+from .support import PATIENCE
 
 
 class Raw:
@@ -36,9 +50,7 @@ class Raw:
         served: bool = False,
     ) -> None:
         self.listener = listener
-        self._poll: Callable[[], object] = listener.poll
-        if served:
-            self._poll = lambda: is_readable(self.pipe.reader)
+        self._served = served
         self.number: int = link_of(proxy).number
         self.members = members_of(proxy)
         self.token = token or os.urandom(16)
@@ -74,12 +86,28 @@ class Raw:
     def call(self, name: str, *args: Any) -> bytes:
         return self.frame(self.members.numbers[name], codec.encode_call(args, None))
 
+    def cancel(self, ident: int | None = None) -> bytes:
+        """What gives up a call: the last one, if it is not said which."""
+        return header(CANCEL, 0, self.ident if ident is None else ident)
+
+    def enter(self) -> bytes:
+        """What enters the section of the object, by the ident of its own as number."""
+        self.ident += 1
+        return header(ENTER, 8, self.ident, self.number) + pack_number(self.ident)
+
+    def leave(self, entering: int) -> bytes:
+        self.ident += 1
+        return header(LEAVE, 8, self.ident, self.number) + pack_number(entering)
+
     def read(self) -> Frame:
         """Poll the owner until a whole frame has come."""
-        for _ in range(100):
+        end = monotonic() + PATIENCE
+        while monotonic() < end:
             if self._frames:
                 return self._frames.pop(0)
-            self._poll()
+            if not self._served:
+                self.listener.poll()
+            wait([self.pipe.reader], 0.01)
             data = self.pipe.read(1 << 20)
             if data == b"":
                 raise EOFError
@@ -99,7 +127,7 @@ class Raw:
         if kind == FAILURE:
             return ident, codec.decode_failure(payload)
         assert kind == RESULT
-        return ident, codec.decode(payload)
+        return ident, codec.decode(payload) if payload else None
 
     def replies(self, count: int) -> dict[int, Any]:
         """So many of them, by their calls."""

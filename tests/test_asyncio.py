@@ -219,6 +219,7 @@ def test_a_plain_call_returns_the_result_whatever_was_awaited() -> None:
                 assert len(await result(child.do(proxy.give, size))) == size
             assert await result(child.do(type_of_itself, proxy)) is True
             assert await result(child.do(proxy.block)) != threading.get_ident()
+            assert await result(child.do(getattr, proxy, "words")) == ["a"]
 
     run(test)
 
@@ -510,11 +511,15 @@ if pid == 0:
 
 async def whole():
     serving = asyncio.create_task(main(listener))
+    never = asyncio.get_running_loop().create_future()
     while os.waitpid(pid, os.WNOHANG) == (0, 0):
         await asyncio.sleep(0.01)
+        if os.getpid() != owner:
+            await never
     listener.close()
     await serving
 
+owner = os.getpid()
 asyncio.run(whole())
 """
 

@@ -41,3 +41,9 @@ def test_transfers_of_a_teller_that_died_inside_one_are_whole_or_not_at_all(tmp_
     booked, total = run("database.py", tmp_path)
     assert booked.endswith("transfers booked, 1 teller killed inside a transaction")
     assert total == "the bank has 10000, as it had 10000"
+
+
+def test_workers_share_a_model_and_each_gets_its_own_results(tmp_path: Path) -> None:
+    results, average = run("model.py", tmp_path)
+    assert results == "6 workers got what is theirs, 1200 inputs in all"
+    assert float(average.split()[0]) > 1

@@ -392,6 +392,33 @@ def test_async_methods_stay_async_and_async_generators_are_not_awaited(write: Wr
     ]
 
 
+def test_batched_methods_take_and_return_one_item(write: Write) -> None:
+    module = write("""
+        import pipeproxy, typing as t
+        from pipeproxy import batched
+        @proxied
+        class Account:
+            @batched
+            def book(self, others: list["Account"]) -> list[t.Dict[str, int]]:
+                return [{} for _ in others]
+            @exposed
+            @pipeproxy.batched(max=5)
+            def _quoted(self, keys: "t.List[int | str]", /) -> "list[bool]": return []
+            @batched()
+            def unknown(self, items, /): return items
+        @proxied(dispatch="asyncio")
+        class Async:
+            @batched
+            async def fetch(self, keys: list[int]) -> list[int | str | Exception]: return keys
+        """)
+    assert members_of(module)[:3] == [
+        "def book(self, others: Account | AccountProxy) -> t.Dict[str, int]: ...",
+        "def _quoted(self, keys: int | str, /) -> bool: ...",
+        "def unknown(self, items: Any, /) -> Any: ...",
+    ]
+    assert "async def fetch(self, keys: int) -> int | str: ..." in text_of(module)
+
+
 def test_overloads_stand_without_what_implements_them(write: Write) -> None:
     module = write("""
         from typing import overload

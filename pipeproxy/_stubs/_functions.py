@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from copy import copy
 
+from .._batching import batched
 from .._spec import Method
 from ._declared import Function, Functions
 from ._lines import Signature, attribute_lines, plain_parameters
 from ._parameters import Argument, Scope, parameter_called, parameters_written
 from ._sources import Origin, dotted, find
-from ._types import Types, Way
+from ._types import Types, Way, unquoted
 
 #: Decorators that change how a method is called, and that a type checker understands in a stub.
 _KEPT = {
@@ -115,6 +117,8 @@ class FunctionWriter:
     def _lines(self, node: Function, scope: Scope, name: str, doc: str | None) -> Iterator[str]:
         types = self._types
         scope = _scope_of(node, scope)
+        if any(self._is_batched(decorator, scope) for decorator in node.decorator_list):
+            node = self._of_one(node, scope)
         decorators = tuple(self._decorators(node, scope))
         bound = not any(dotted(d) == ["staticmethod"] for d in node.decorator_list)
         parameters = node.args
@@ -191,6 +195,34 @@ class FunctionWriter:
             if not gives and not raises and not _yields(node):
                 return "None"
         return self._annotation(node.returns, scope, Way.GIVEN)
+
+    # -- batched methods --------------------------------------------------------------------------
+
+    def _is_batched(self, decorator: ast.expr, scope: Scope) -> bool:
+        called = decorator.func if isinstance(decorator, ast.Call) else decorator
+        return self._types.origin(called, scope) == (batched.__module__, batched.__name__)
+
+    def _of_one(self, node: Function, scope: Scope) -> Function:
+        """A batched method as its callers see it: with one item in the place of each list."""
+        node = copy(node)
+        node.args, node.returns = copy(node.args), self._item_of(node.returns, scope)
+        match node.returns:
+            case ast.BinOp(result, ast.BitOr(), right):
+                if self._types.special(right, scope) == "Exception":
+                    node.returns = result  # the other is raised
+        part = "args" if node.args.args else "posonlyargs"
+        *before, last = getattr(node.args, part)
+        item = copy(last)
+        item.annotation = self._item_of(last.annotation, scope)
+        setattr(node.args, part, [*before, item])
+        return node
+
+    def _item_of(self, annotation: ast.expr | None, scope: Scope) -> ast.expr | None:
+        items = None if annotation is None else unquoted(annotation)
+        if not isinstance(items, ast.Subscript):
+            return None
+        is_list = self._types.special(items.value, scope) in {"list", "List"}
+        return items.slice if is_list else None
 
     # -- decorators -------------------------------------------------------------------------------
 

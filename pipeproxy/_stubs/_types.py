@@ -80,7 +80,7 @@ class Types:
 
     def text(self, annotation: ast.expr, scope: Scope, way: Way) -> str:
         """An annotation as it is to stand in the stub, in its author's words where they hold."""
-        original = _unquoted(annotation)
+        original = unquoted(annotation)
         moved = self._move(original, scope, way)
         if ast.dump(moved) != ast.dump(original):
             return ast.unparse(moved)
@@ -141,7 +141,7 @@ class Types:
     # -- moving -----------------------------------------------------------------------------------
 
     def _move(self, node: ast.expr, scope: Scope, way: Way) -> ast.expr:
-        node = _unquoted(node)
+        node = unquoted(node)
         if isinstance(node, (ast.Name, ast.Attribute)):
             return self._move_name(node, scope, way)
         if isinstance(node, ast.Subscript):
@@ -219,7 +219,7 @@ class Types:
         A Protocol whose method returns another of itself, with more and more round its type
         variable, has no end for mypy when it compares two of them.
         """
-        node = _unquoted(node)
+        node = unquoted(node)
         names = {n.id for n in ast.walk(node) if isinstance(n, ast.Name)}
         free = any(n in scope.arguments or parameter_called(n, scope) for n in names)
         if free and not isinstance(node, ast.Name):
@@ -276,7 +276,7 @@ class Types:
         return (value, scope) if mentions else None
 
     def _mentions(self, node: ast.expr, scope: Scope) -> bool:
-        node = _unquoted(node)
+        node = unquoted(node)
         if isinstance(node, (ast.Name, ast.Attribute)):
             first = dotted(node)[:1]
             argument = scope.arguments.get(*first) if first else None
@@ -300,7 +300,8 @@ def _same(text: str, node: ast.expr) -> bool:
         return False
 
 
-def _unquoted(node: ast.expr) -> ast.expr:
+def unquoted(node: ast.expr) -> ast.expr:
+    """An annotation, also where it stands in quotes."""
     if isinstance(node, ast.Constant) and isinstance(node.value, str):
         try:
             return ast.parse(node.value.strip(), mode="eval").body

@@ -7,7 +7,7 @@ from typing import Generic, TypeVar
 
 from typing_extensions import assert_type
 
-from pipeproxy import exposed, hidden, proxied, readonly
+from pipeproxy import batched, exposed, hidden, proxied, readonly, share, submit
 
 T = TypeVar("T")
 
@@ -109,3 +109,49 @@ def marked_members_keep_their_types(bare: Bare) -> None:
     assert_type(bare.pin, int)
     bare.pin = 4321
     assert_type(bare.statement, list[str])
+
+
+class Model:
+    @batched
+    def infer(self, images: list[bytes]) -> list[str]:
+        return [str(image) for image in images]
+
+    @exposed
+    @batched(max=8, within=0.5)
+    def _rate(self, images: list[bytes]) -> list[float]:
+        return [float(len(image)) for image in images]
+
+    @batched
+    def check(self, images: list[bytes]) -> list[bool | Exception]:
+        return [True if image else ValueError("no image") for image in images]
+
+
+@proxied(dispatch="asyncio")
+class AsyncModel:
+    @batched
+    async def infer(self, images: list[bytes]) -> list[str]:
+        return [str(image) for image in images]
+
+    @batched(max=8)
+    async def rate(self, images: list[bytes]) -> list[float]:
+        return [float(len(image)) for image in images]
+
+    @batched(max=8)
+    async def check(self, images: list[bytes]) -> list[bool | Exception]:
+        return [True if image else ValueError("no image") for image in images]
+
+
+def batched_methods_take_one_value(model: Model) -> None:
+    assert_type(model.infer(b"image"), str)
+    assert_type(model._rate(b"image"), float)
+    assert_type(model.check(b"image"), bool)
+    proxy, _ = share(model)
+    assert_type(proxy.infer(b"image"), str)
+    assert_type(submit(proxy.infer, b"image").result(), str)
+
+
+async def async_batched_methods_too(model: AsyncModel) -> None:
+    assert_type(await model.infer(b"image"), str)
+    assert_type(await model.rate(b"image"), float)
+    assert_type(await model.check(b"image"), bool)
+    assert_type(submit(model.infer, b"image").result(), str)

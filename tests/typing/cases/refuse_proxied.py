@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from pipeproxy import exposed, hidden, proxied, readonly
-from tests.typing.cases.accept_proxied import Bare, Box
+from pipeproxy import batched, exposed, hidden, proxied, readonly
+from tests.typing.cases.accept_proxied import Bare, Box, Model
 
 proxied(Bare("ada"))  # E: call-overload | reportArgumentType
 proxied(Bare, Box)  # E: call-overload | reportCallIssue
@@ -48,3 +48,20 @@ def decorated_classes_and_members_are_not_any(box: Box[int], marked: Marked) -> 
     marked.size = "small"  # E: assignment | reportAttributeAccessIssue
     marked.weight = 6  # E: misc | reportAttributeAccessIssue
     marked.height.deposit(3)  # E: attr-defined | reportAttributeAccessIssue
+
+
+def batched_methods_take_no_list(model: Model) -> None:
+    model.infer([b"image"])  # E: arg-type | reportArgumentType
+    model.infer("image")  # E: arg-type | reportArgumentType
+    model.infer(b"image").deposit(3)  # E: attr-defined | reportAttributeAccessIssue
+    model._rate([b"image"])  # E: arg-type | reportArgumentType
+
+
+class Unbatched:
+    @batched(most=3)  # E: call-overload untyped-decorator | reportCallIssue
+    def infer(self, images: list[bytes]) -> list[str]:
+        return [str(image) for image in images]
+
+    @batched  # E: arg-type | reportArgumentType reportCallIssue
+    def rate(self, image: bytes) -> float:
+        return float(len(image))
