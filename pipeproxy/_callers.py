@@ -280,8 +280,13 @@ class Callers:
         Raises:
             OSError: it leads to something that cannot be waited for.
         """
-        self.poller.register(number, select.POLLIN)
-        self.watched[number] = act
+        try:
+            self.watched[number] = act
+            self.poller.register(number, select.POLLIN)
+        except BaseException:
+            # Others may have the file open as well: to close the number would not be enough.
+            self.unwatch(number)
+            raise
 
     def unwatch(self, number: int) -> None:
         """Watch this descriptor no more; before it is closed."""
