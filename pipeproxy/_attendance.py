@@ -333,8 +333,7 @@ class Attendance:
             self.dispatch.errands.workers.start(caller)
         else:
             caller.parked = True
-        if len(caller.frames) > 1:
-            self.dispatch.hear(caller)
+        self.dispatch.hear(caller)
         return works
 
     def recover(self) -> None:

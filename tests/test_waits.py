@@ -154,6 +154,11 @@ def test_a_worker_is_told(raw: Raw, desk: Desk) -> None:
     assert raw.replies(2) == {1: "stopped", 2: ["apart", "after"]}
 
 
+def test_a_worker_is_told_what_came_with_its_call(raw: Raw) -> None:
+    raw.write(raw.call("work_apart") + raw.cancel())
+    assert raw.reply()[0] == 1
+
+
 def test_a_worker_is_told_that_its_caller_hung_up(raw: Raw, clients: Any, desk: Desk) -> None:
     other = clients()
     other.write(other.call("work_apart"))
