@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import threading
 from collections.abc import Callable, Coroutine
 from concurrent import futures
@@ -20,21 +21,32 @@ T = TypeVar("T")
 _PENDING, _RUNNING, _FINISHED = _base.PENDING, _base.RUNNING, _base.FINISHED
 
 
-class _Shared:
-    """The lock and the condition of all futures: had for moments, and nobody waits for it.
+class _Lock(_thread.RLock):  # type: ignore[misc]  # it is declared final, and is not
+    """What `concurrent.futures` has a condition for; but nobody waits for this one.
 
-    One for each would be half of what a future costs. Whoever waits for a future has a lock of its
-    own among the future's waiters, where `concurrent.futures.wait` has its.
+    Whoever waits for a future has a lock of its own among the future's waiters, where
+    `concurrent.futures.wait` has its. A condition takes its lock in Python: a signal handler that
+    raises in there would leave it taken, and the courier waiting for it.
     """
 
+    def wait(self, timeout: float | None = None) -> bool:
+        """Return at once; the future was waited for."""
+        return False
+
+    def notify_all(self) -> None:
+        """Wake nobody."""
+
+
+class _Shared:
+    """The lock of all futures, which is had for moments: one for each would cost more."""
+
     def __init__(self) -> None:
-        self.forked()
+        self.lock = _Lock()
         _life.at_fork(self)
 
     def forked(self) -> None:
         """In a forked child: another thread of the parent's may have had the lock."""
-        self.lock = threading.RLock()
-        self.condition = threading.Condition(self.lock)
+        self.lock = _Lock()
 
 
 _shared = _Shared()
@@ -72,8 +84,8 @@ class Future(futures.Future[T], Promise):
         self.sent = False
 
     @property
-    def _condition(self) -> threading.Condition:  # type: ignore[override]
-        return _shared.condition
+    def _condition(self) -> _Lock:  # type: ignore[override]
+        return _shared.lock
 
     def cancel(self) -> bool:
         """Return whether the call will never run; if it was sent, ask its owner to give it up."""
@@ -115,12 +127,16 @@ class Future(futures.Future[T], Promise):
     # -- what a call in flight asks of its promise ------------------------------------------------
 
     def is_wanted(self) -> bool:
-        """Let it be running; return False if it was cancelled."""
+        """Let it be running; return False if it was cancelled.
+
+        It is asked again when a signal handler raised before the answer was noted.
+        """
         with _shared.lock:
             if self._state == _PENDING:
                 self._state = _RUNNING
-                return True
-        return self.set_running_or_notify_cancel()
+        if self._state == _base.CANCELLED:
+            self.set_running_or_notify_cancel()
+        return self._state == _RUNNING
 
     def keep(self, value: T) -> None:
         """Let it be the result."""

@@ -177,17 +177,15 @@ class Turns:
         if self._is_in_loop() and self._loop.is_running():
             return  # it closes it when it ends
         until = inf if patience < 0 else monotonic() + patience
-        while self._is_looped():
+        while self._is_looped() or attempt(self._right, self._close) is TAKEN:
             if monotonic() >= until:
                 return
             wait_for(timeout=_PAUSE)
+
+    def _close(self) -> None:
         if self._loop is not None and not self._loop.is_closed():  # it was stopped for ever
             self._loop.remove_reader(self._service.callers.poller.fileno())
-        if self._right.acquire(timeout=patience):
-            try:
-                self._service.close()
-            finally:
-                self._right.release()
+        self._service.close()
 
     def _is_mine(self) -> bool:
         return cast(bool, self._right._is_owned())

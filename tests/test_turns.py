@@ -19,6 +19,9 @@ class Service:
         self.upcalls = SimpleNamespace()
         self.residence = SimpleNamespace(thread=0)
 
+    def take(self, turns: Callable[[], object]) -> object:
+        return turns()
+
     def close(self) -> None:
         self.closed += 1
 
