@@ -6,6 +6,9 @@ has two doors, which one function reads. The *lobby* is a socket pair that forke
 it works whatever became of their user or their network. The *address* is a name, for everybody who
 got the proxy in a pickle, in whatever way.
 
+A process that holds proxies of published attributes asks, in a datagram of another kind, for the
+memory in which those are: see `_handover`.
+
 Nobody sends a secret. A knock carries a nonce and the keyed hash of itself, which only a holder of
 the listener's secret can make; the owner's hello is the keyed hash of the nonce, so the client
 knows who answered before it sends anything else. The address takes knocks of the same user only.
@@ -27,10 +30,10 @@ import sys
 from functools import partial
 from itertools import chain, compress, tee
 from operator import itemgetter
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from . import _descriptors
-from ._descriptors import Descriptor
+from ._descriptors import Descriptor, Mode
 from .errors import ProtocolError
 
 VERSION: Final = 1
@@ -39,15 +42,19 @@ ABSTRACT = sys.platform == "linux"
 
 #: version, count of descriptors, listener, process token, thread, nonce; then the proof
 _body = struct.Struct("<HH16s16sQ16s")
-_PROOF_SIZE = 16
-_KNOCK_SIZE = _body.size + _PROOF_SIZE
+#: of one that asks: version, listener, nonce; then the proof
+_asking = struct.Struct("<H16s16s")
+PROOF_SIZE = 16
+_KNOCK_SIZE = _body.size + PROOF_SIZE
+_ASKING_SIZE = _asking.size + PROOF_SIZE
 _NUMBER_SIZE = array.array("i").itemsize
 _credentials = struct.Struct("3i")  # pid, uid, gid
 #: Bytes of a temporary directory's path beyond which the door's would be no socket's any more.
 _LONGEST_DIRECTORY = 70
-_RIGHTS = (socket.SOL_SOCKET, socket.SCM_RIGHTS)
+RIGHTS = (socket.SOL_SOCKET, socket.SCM_RIGHTS)
 _CREDENTIALS = (socket.SOL_SOCKET, getattr(socket, "SCM_CREDENTIALS", -1))
 _ROOM = socket.CMSG_SPACE(3 * _NUMBER_SIZE) + socket.CMSG_SPACE(_credentials.size)
+_MODES: Final[tuple[Mode, ...]] = ("wb", "rb", "rb")
 _CLOEXEC = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
 
 
@@ -83,14 +90,21 @@ class Knock(NamedTuple):
     life: Descriptor | None
 
 
+class Asking(NamedTuple):
+    """One process that asks for the memory in which published values are."""
+
+    nonce: bytes
+    end: Descriptor
+
+
 def prove(secret: bytes, text: bytes) -> bytes:
     """Return what shows that one knows `secret`, for this text only (BLAKE2b, keyed)."""
     from hashlib import blake2b  # here, as only processes that open a channel pay for it
 
-    return blake2b(text, digest_size=_PROOF_SIZE, key=secret).digest()
+    return blake2b(text, digest_size=PROOF_SIZE, key=secret).digest()
 
 
-def _same(one: bytes, other: bytes | memoryview) -> bool:
+def same(one: bytes, other: bytes | memoryview) -> bool:
     """Compare in a time that tells nothing about the place of a difference."""
     from hmac import compare_digest
 
@@ -119,7 +133,7 @@ class Door:
     def __init__(self, listener: bytes, secret: bytes) -> None:
         self._listener, self._secret = listener, secret
         # Loaded now, and not in the loop: a signal handler may raise in the middle of an import.
-        _same(prove(secret, b""), b"")
+        same(prove(secret, b""), b"")
         self._directory: str | None = None
         with _descriptors.lock:
             self._inside, self.lobby = _pair()
@@ -153,53 +167,29 @@ class Door:
         except OSError:
             pass  # full, so it is readable; or closed, so nobody waits
 
-    def read(self) -> list[Knock]:
-        """Return the knocks that came since; whatever is wrong with one, it is closed and gone."""
+    def read(self) -> list[Knock | Asking]:
+        """Return who came since; whatever is wrong with a datagram, it is closed and gone."""
         knocks = []
         for end, check_user in ((self._inside, False), (self._address, True)):
-            while (got := self._receive(end)) is not None:
+            while (got := receive(end, _KNOCK_SIZE)) is not None:
                 knock = self._understand(*got, check_user=check_user and ABSTRACT)
                 if knock is not None:
                     knocks.append(knock)
         return knocks
 
-    def _receive(self, end: socket.socket) -> tuple[bytes, list[Descriptor], int | None] | None:
-        """Take one datagram: its bytes, its descriptors and its sender's user."""
-        ends: list[Descriptor] = []
-        with _descriptors.lock:
-            # From the kernel into `ends` in one C call, so that no descriptor can be lost.
-            sizes = (_KNOCK_SIZE + 1,), (_ROOM,), (_CLOEXEC,)
-            messages, again = tee(map(end.recvmsg, *sizes))
-            parts, kinds = tee(chain.from_iterable(map(itemgetter(1), messages)))
-            is_rights = map(_RIGHTS.__eq__, map(itemgetter(0, 1), kinds))
-            rights = compress(map(itemgetter(2), parts), is_rights)
-            numbers = chain.from_iterable(map(partial(array.array, "i"), rights))
-            try:
-                _descriptors.adopt(ends, numbers, ("wb", "rb", "rb"))
-            except (BlockingIOError, ConnectionError):
-                return None
-            except IsADirectoryError:
-                pass  # it is closed below, with all that is too many
-            data, ancillary = next(again)[:2]
-            kept = {end.fileno() for end in ends}
-            user = None
-            for level, kind, content in ancillary:
-                if (level, kind) == _RIGHTS:
-                    for number in set(array.array("i", content)) - kept:
-                        os.close(number)
-                elif (level, kind) == _CREDENTIALS:
-                    user = _credentials.unpack(content)[1]
-        return data, ends, user
-
     def _understand(
         self, data: bytes, ends: list[Descriptor], user: int | None, check_user: bool
-    ) -> Knock | None:
+    ) -> Knock | Asking | None:
         """Return the knock that these are, or None for what deserves no answer."""
-        if len(data) != _KNOCK_SIZE or len(ends) < 2 or (check_user and user != os.getuid()):
+        if check_user and user != os.getuid():
+            return None
+        if len(data) == _ASKING_SIZE and len(ends) == 1:
+            return self._understand_asking(data, ends[0])
+        if len(data) != _KNOCK_SIZE or len(ends) < 2:
             return None
         version, count, listener, token, thread, nonce = _body.unpack_from(data)
         proof = prove(self._secret, data[: _body.size])
-        if not _same(proof, data[_body.size :]):
+        if not same(proof, data[_body.size :]):
             return None
         if (version, listener) != (VERSION, self._listener):
             return None
@@ -210,6 +200,15 @@ class Door:
             return None
         _descriptors.blocking_off((reader, writer))
         return Knock(token, thread, nonce, reader, writer, life[0] if life else None)
+
+    def _understand_asking(self, data: bytes, end: Descriptor) -> Asking | None:
+        version, listener, nonce = _asking.unpack_from(data)
+        proof = prove(self._secret, data[: _asking.size])
+        if not same(proof, data[_asking.size :]):
+            return None
+        if (version, listener) != (VERSION, self._listener):
+            return None
+        return Asking(nonce, end) if stat.S_ISSOCK(os.fstat(end.fileno()).st_mode) else None
 
     def close(self) -> None:
         """Let nobody in any more; a second time does nothing."""
@@ -230,6 +229,35 @@ class Door:
         """In a forked child: close what is only the owner's, and touch nothing else of it."""
         self._inside.close()
         self._address.close()
+
+
+def receive(end: Any, size: int) -> tuple[bytes, list[Descriptor], int | None] | None:
+    """Take what was sent: its bytes, at most so many, its descriptors and its sender's user."""
+    ends: list[Descriptor] = []
+    with _descriptors.lock:
+        # From the kernel into `ends` in one C call, so that no descriptor can be lost.
+        sizes = (size + 1,), (_ROOM,), (_CLOEXEC,)
+        messages, again = tee(map(end.recvmsg, *sizes))
+        parts, kinds = tee(chain.from_iterable(map(itemgetter(1), messages)))
+        is_rights = map(RIGHTS.__eq__, map(itemgetter(0, 1), kinds))
+        rights = compress(map(itemgetter(2), parts), is_rights)
+        numbers = chain.from_iterable(map(partial(array.array, "i"), rights))
+        try:
+            _descriptors.adopt(ends, numbers, _MODES)
+        except (BlockingIOError, ConnectionError):
+            return None
+        except IsADirectoryError:
+            pass  # it is closed below, with all that is too many
+        data, ancillary = next(again)[:2]
+        kept = {end.fileno() for end in ends}
+        user = None
+        for level, kind, content in ancillary:
+            if (level, kind) == RIGHTS:
+                for number in set(array.array("i", content)) - kept:
+                    os.close(number)
+            elif (level, kind) == _CREDENTIALS:
+                user = _credentials.unpack(content)[1]
+    return data, ends, user
 
 
 def _pair() -> tuple[_Socket, _Socket]:
@@ -285,10 +313,22 @@ def knock(
         ConnectionError, OSError: nobody answers there any more.
     """
     body = _body.pack(VERSION, len(descriptors), route.listener, *who, nonce)
-    data = body + prove(route.secret, body)
-    rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))
+    return _send(end, body + prove(route.secret, body), descriptors)
+
+
+def ask(door: socket.socket, route: Route, nonce: bytes, end: int) -> bool:
+    """Ask for the memory of what is published, to be sent by a socket; False as from `knock`.
+
+    Raises:
+        ConnectionError, OSError: nobody answers there any more.
+    """
+    body = _asking.pack(VERSION, route.listener, nonce)
+    return _send(door, body + prove(route.secret, body), [end])
+
+
+def _send(end: socket.socket, data: bytes, descriptors: list[int]) -> bool:
     try:
-        end.sendmsg([data], [rights])
+        end.sendmsg([data], [(*RIGHTS, array.array("i", descriptors))])
     except (BlockingIOError, InterruptedError):
         return False
     except OSError as error:
@@ -306,7 +346,7 @@ def check_hello(route: Route, nonce: bytes, payload: bytes | memoryview) -> None
     Raises:
         ProtocolError: somebody else answered at the owner's address.
     """
-    if not _same(hello(route.secret, nonce), payload):
+    if not same(hello(route.secret, nonce), payload):
         raise ProtocolError("the process that answered at the owner's address is not the owner")
 
 
