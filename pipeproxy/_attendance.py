@@ -65,6 +65,7 @@ class Attendance:
         self.eager = False
         self.beside = beside
         self.alert = alert
+        self._objects, self._publications = objects, objects.publications
         self._said: deque[tuple[Caller, bytes]] = deque()
         self._sought: deque[Client] = deque()
 
@@ -273,6 +274,8 @@ class Attendance:
             if reply is None:
                 return answered + self._put_off(caller, replies)
             kind, answer = reply
+            if self._publications:
+                self._objects.publisher.look()
             if kind:
                 answered += frame[0] in _CALLS
             if not kind or caller.ended:

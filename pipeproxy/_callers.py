@@ -41,7 +41,7 @@ SILENCE: Final[Reply] = (0, b"")
 class Errand:
     """A call that does not end with the turn in which it began: a worker's, or a task."""
 
-    __slots__ = ("deadline", "frame", "served", "shared")
+    __slots__ = ("args", "deadline", "frame", "served", "shared")
 
     def __init__(
         self, shared: Shared, frame: Frame, served: Served, deadline: float | None
@@ -50,6 +50,8 @@ class Errand:
         self.frame = frame
         self.served = served
         self.deadline = deadline
+        #: What it was called with, once that is known.
+        self.args: tuple[Any, ...] = ()
 
 
 class Caller(Channel):

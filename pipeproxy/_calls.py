@@ -60,12 +60,27 @@ class Owner:
         self._around = around
         self._exchange = Exchange(route, held, around, self.lines)
         self.inside = Inside(route, self._exchange)
+        self._readings: Any = None
         _life.at_fork(self)
 
     def forked(self) -> None:
         """In a forked child: what it holds it has to claim, and it is inside of nothing."""
         self.held.forked()
         self.inside.forked()
+
+    def read_published(self, number: int, index: int, latest: list[Any]) -> Any:
+        """Return the value of a published attribute; see `pipeproxy._readings.Readings.read`.
+
+        Raises:
+            AttributeError: it has to be asked for.
+        """
+        if self._readings is None:
+            if not self.route.address:
+                raise AttributeError("its owner has no door")
+            from ._readings import Readings  # here, as only who reads pays for it
+
+            self._readings = Readings(self.route, self.lines)
+        return self._readings.read(number, index, latest)
 
     def call(
         self,

@@ -79,6 +79,7 @@ class Errands:
 
         def run() -> Any:
             args, kwargs = arguments_of(shared, errand.frame)
+            errand.args = args
             value = shared.call(member, args, kwargs)
             if isawaitable(value):
                 self.tasks.check(value, name_of(shared.members.plain, member, args))
@@ -98,7 +99,7 @@ class Errands:
         _, ident, _, member, _ = errand.frame
         try:
             outgoing = Outgoing(self._route, self._objects, client, ident)
-            answer = outgoing.encode(run(), shared, member, ())
+            answer = outgoing.encode(run(), shared, member, errand.args)
             if len(answer) > LIMIT:
                 outgoing.take_back()
                 raise too_large(answer, name_of(shared.members.plain, member))
@@ -109,6 +110,8 @@ class Errands:
     def finish(self, caller: Caller, errand: Errand, reply: Reply) -> None:
         """Send the reply of an errand, from whichever thread; a worker gives the channel back."""
         kind, answer = reply
+        if self._objects.publications:
+            self._objects.publisher.look()
         with _descriptors.lock:
             head = header(kind, len(answer), errand.frame[1])
             if caller.client.lender is not None:

@@ -38,7 +38,7 @@ async def serve(turns: Turns, service: Service, home: Home) -> None:
                 ended.set_exception(error)
         if home.closed and not ended.done():
             ended.set_result(None)
-        if service.dispatch.blocked and not ended.done() and not looks:
+        if service.looks and not ended.done() and not looks:
             looks.append(loop.call_later(_LOOK_EVERY, look))
 
     def look() -> None:

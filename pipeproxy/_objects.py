@@ -99,6 +99,10 @@ class Face:
         """Whether what this call returns travels by reference, whatever it is."""
         return member in self.live or (member == GET and args[0] in self._live_names)
 
+    def share(self, target: Any) -> Shared:
+        """Return an object that shows this, as it can be called from other processes."""
+        return Publishing(target, self) if self.members.published else Shared(target, self)
+
 
 class Shared:
     """An object that can be called from other processes.
@@ -172,6 +176,38 @@ def use_attribute(target: Any, members: Members, member: int, name: str, value: 
         return setattr(target, name, value)
     assert member == DELETE
     return delattr(target, name)
+
+
+class Publishing(Shared):
+    """An object some of whose attributes are published: what a call changes is seen at its end.
+
+    Attributes:
+        publisher: that of the listener; None where there is none.
+        publications: those of its attributes that are read somewhere, on whichever listener.
+    """
+
+    __slots__ = ("publications", "publisher")
+
+    def __init__(self, target: Any, face: Face) -> None:
+        super().__init__(target, face)
+        self.publisher: Any = None
+        self.publications: list[Any] = []
+
+    def call(self, member: int, args: tuple[Any, ...], kwargs: dict[str, Any] | None) -> Any:
+        """As any other's, and publish what has changed."""
+        try:
+            return super().call(member, args, kwargs)
+        finally:
+            if member == GET and self.publisher is not None:
+                self.publisher.note(self, args)
+            for publication in tuple(self.publications):
+                publication.look()
+
+    def end(self) -> None:
+        """Publish nothing any more."""
+        for publication in list(self.publications):
+            if publication.shared is self:
+                publication.end()
 
 
 def _repair(target: Any) -> None:
@@ -253,9 +289,13 @@ class Objects:
     Attributes:
         clients: the processes that can hold objects, by their tokens.
         by_number: what is shared, by number; to look at only.
+        publisher: what publishes attributes of them; None if nothing does.
+        publications: what it publishes.
     """
 
     def __init__(self) -> None:
+        self.publisher: Any = None
+        self.publications: dict[int, Any] = {}
         self.clients: dict[bytes, Client] = {}
         self.by_number: dict[int, Shared] = {}
         self._by_identity: dict[int, Shared] = {}
@@ -310,10 +350,14 @@ class Objects:
 
     def _join(self, shared: Shared) -> None:
         """Give an object the section that it has already, if it is shared somewhere else too."""
+        if isinstance(shared, Publishing):
+            shared.publisher = self.publisher
         for others in list(_everywhere.all):
             known = None if others is self else others.of(shared.target)
             if known is not None:
                 shared.section, shared.actor = known.section, known.actor
+                if isinstance(shared, Publishing) and isinstance(known, Publishing):
+                    shared.publications = known.publications
 
     def lend(self, shared: Shared, client: Client, ident: int) -> Shared:
         """Let a client hold an object, by the ident of the call whose reply it travels with."""
@@ -367,6 +411,8 @@ class Objects:
                 return
             shared = self.by_number.get(number)
             if shared is not None:
+                if isinstance(shared, Publishing):
+                    shared.end()
                 if self._by_identity.get(id(shared.target)) is shared:
                     del self._by_identity[id(shared.target)]
                 del self.by_number[number]

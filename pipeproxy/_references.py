@@ -25,7 +25,7 @@ from ._faces import travels_alive
 from ._held import Holdings, idents
 from ._members import Plain
 from ._objects import Shared
-from ._proxy import Proxy, link_of, make_proxy
+from ._proxy import Proxy, link_of, make_proxy, unread
 from ._sections import Block
 from ._streams import Stream
 from ._values import copied
@@ -64,6 +64,7 @@ class Link:
             they take the number of the entering, and the first a reference to the block that is
             entered: if that is no more, the section is left. Likewise.
         keep: let the object live for as long as this process. Likewise.
+        read, latest: how published attributes are read without a call; see `_readings`. Likewise.
     """
 
     __slots__ = (
@@ -71,9 +72,11 @@ class Link:
         "call",
         "enter",
         "keep",
+        "latest",
         "leave",
         "number",
         "plain",
+        "read",
         "route",
         "start",
         "withdraw",
@@ -85,11 +88,13 @@ class Link:
     leave: Callable[[int], None]
     withdraw: Callable[[int], None]
     keep: Callable[[], None]
+    read: Callable[[int, list[Any]], Any]
 
     def __init__(self, route: Route, number: int, plain: Plain) -> None:
         self.route = route
         self.number = number
         self.plain = plain
+        self.latest = unread(plain)
 
     def lead_to(self, owner: Owner) -> Link:
         """Reach the object through its owner, which is another process."""
@@ -99,6 +104,7 @@ class Link:
         self.leave = partial(owner.inside.leave, self.number)
         self.withdraw = partial(owner.inside.withdraw, self.number)
         self.keep = partial(owner.held.keep, self.number)
+        self.read = partial(owner.read_published, self.number)
         return self
 
     @property

@@ -21,8 +21,9 @@ from ._activities import activity_of, here
 from ._attendance import Attendance
 from ._callers import Caller
 from ._calls import guests
-from ._door import Door, Knock, Route, hello
+from ._door import Asking, Door, Knock, Route, hello
 from ._objects import Client, Objects
+from ._published import Publisher
 from ._residence import Residence
 from ._wire import FAREWELL, HELLO, LEAVE, header
 from .transports.pipe import Pipe, Waiter, wait_for
@@ -63,6 +64,7 @@ class Service:
         self.waited = self.ran = 0.0
         self._route, self._door, self._objects = route, door, objects
         self.residence = residence
+        self._publisher = Publisher(route, objects, residence)
         self._attendance = Attendance(tuple(route), objects, residence, self.beside, self._alert)
         self.callers = self._attendance.callers
         self.dispatch = self._attendance.dispatch
@@ -171,7 +173,7 @@ class Service:
         attendance = self._attendance
         if attendance.has_news():
             timeout = 0
-        elif self.dispatch.blocked and (timeout is None or timeout > _LOOK_EVERY):
+        elif self.looks and (timeout is None or timeout > _LOOK_EVERY):
             timeout = _LOOK_EVERY
         # Only straight after an answer is the next call likely to be a moment away.
         warm, attendance.eager = self._warm or attendance.eager, False
@@ -192,12 +194,19 @@ class Service:
         answered = attendance.attend_all(callers)
         if self._is_knocked:
             self._answer_door()
+        if not answered and self._objects.publications:  # else it was done before each reply
+            self._publisher.look()
         if attendance.ready or (self.dispatch.later and not self.dispatch.guest):
             self._door.wake()
         self._warm = answered > 0
         self._since = monotonic()
         self.ran += self._since - now
         return answered
+
+    @property
+    def looks(self) -> bool:
+        """Whether it has to look, every 50 ms, at what cannot wake it."""
+        return bool(self.dispatch.blocked or self._objects.publications)
 
     def _count_running(self) -> None:
         now = monotonic()
@@ -229,8 +238,11 @@ class Service:
             self.residence.serve()
 
     def _admit(self) -> None:
-        """Open a channel for everybody who knocked."""
+        """Open a channel for everybody who knocked, and give who asked what is published."""
         for knock in self._door.read():
+            if isinstance(knock, Asking):
+                self._publisher.offer(knock)
+                continue
             try:
                 self._let_in(knock)
             except OSError:
@@ -305,6 +317,7 @@ class Service:
         with _descriptors.lock:  # see `_workers`
             for caller in list(self.callers.readers.values()):
                 caller.send(header(FAREWELL, 0))
+            self._publisher.close()
             self._close_copies()
         self.dispatch.errands.close(list(self._objects.clients.values()))
         self._door.close()
@@ -321,6 +334,7 @@ class Service:
     def forked(self) -> None:
         """In a forked child: the loop is the parent's. Close the copies, say and change nothing."""
         guests.clear()
+        self._publisher.forked()
         self._close_copies()
         self.dispatch.errands.forked()
         self._door.close_copies()

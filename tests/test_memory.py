@@ -110,11 +110,11 @@ def test_without_descriptors_it_is_an_error_and_nothing_is_lost() -> None:
     def out_of_them() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
         taken = take_all_descriptors()
-        with pytest.raises(OSError):
+        with pytest.raises(OSError, match="Too many open files"):
             make(SIZE)
         os.close(taken.pop())  # for the memory, and none for its map
         before = open_descriptors()
-        with pytest.raises(OSError):
+        with pytest.raises(OSError, match="Too many open files"):
             make(SIZE)
         assert opened_since(before) == []
 

@@ -1,4 +1,4 @@
-"""The sequence lock: whatever the writer has done so far, and whenever, a reader reads no torn value.
+"""The sequence lock: whatever the writer has done so far, a reader reads no torn value.
 
 Every step of a writer and of a reader is made one by one here, in every order.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -122,6 +123,10 @@ def interleavings(left: int, right: int) -> Iterator[tuple[bool, ...]]:
         yield tuple(place in chosen for place in range(left + right))
 
 
+#: Of what is behind the version.
+PARTS = (slice(0, 8), slice(8, 24), slice(24, 36))
+
+
 class Coarse:
     """The steps of one write and one read, each as few as there can be, to be put in any order."""
 
@@ -142,9 +147,9 @@ class Coarse:
             def __setitem__(self, key: Any, data: Any) -> None:
                 if key == ():
                     steps.append(lambda: word.__setitem__(key, data))
-                else:  # in three parts
-                    for part in (slice(0, 8), slice(8, 24), slice(24, len(data))):
-                        steps.append(lambda part=part: body.__setitem__(part, data[part]))
+                else:
+                    stores = [partial(body.__setitem__, part, data[part]) for part in PARTS]
+                    steps.extend(stores)
 
         other = Slot(memory(), 0)
         other.word = other._body = Noted()
@@ -167,35 +172,36 @@ def test_stores_that_come_in_any_order_are_told_by_the_checksum() -> None:
 
 @pytest.mark.usefixtures("_either_way")
 def test_a_write_and_a_read_of_parts_in_every_order_tear_nothing() -> None:
-    accepted = set()
-    for order in interleavings(5, 5):
-        trial = Coarse()
-        writes = iter(trial.written)
-        word, body = trial.slot.word, trial.slot._body
-        turns = iter(order)
-
-        def advance(turns: Iterator[bool] = turns, writes: Iterator[Any] = writes) -> None:
-            for is_write in turns:
-                if not is_write:
-                    return
-                next(writes)()
-
-        class Read:
-            def __getitem__(self, key: Any) -> Any:
-                advance()
-                return word[key]
-
-            def __bytes__(self) -> bytes:
-                parts = []
-                for part in (slice(0, 8), slice(8, 24), slice(24, None)):
-                    advance()
-                    parts.append(bytes(body[part]))
-                return b"".join(parts)
-
-        reader = Slot(memory(), 0)
-        reader.word = reader._body = Read()
-        accepted.add(reader.read(KEY))
+    accepted = {read_among(Coarse(), iter(order)) for order in interleavings(5, 5)}
     assert accepted == {(2, value(1)), (4, value(2))}
+
+
+def read_among(trial: Coarse, order: Iterator[bool]) -> Any:
+    """Read, with one step of the write wherever it is its turn."""
+    writes = iter(trial.written)
+    word, body = trial.slot.word, trial.slot._body
+
+    def advance() -> None:
+        for is_write in order:
+            if not is_write:
+                return
+            next(writes)()
+
+    class Read:
+        def __getitem__(self, key: Any) -> Any:
+            advance()
+            return word[key]
+
+        def __bytes__(self) -> bytes:
+            parts = []
+            for part in PARTS:
+                advance()
+                parts.append(bytes(body[part]))
+            return b"".join(parts)
+
+    reader = Slot(memory(), 0)
+    reader.word = reader._body = Read()
+    return reader.read(KEY)
 
 
 def test_a_slot_left_in_the_middle_of_a_write_is_mended_by_the_next() -> None:

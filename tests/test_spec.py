@@ -65,6 +65,8 @@ def test_a_spec_says_all_of_a_class():
         hidden=(),
         closed=False,
         readonly=(),
+        oneway=(),
+        published=(),
     )
 
 
@@ -425,7 +427,7 @@ def test_conduct_does_not_travel():
     class Shelf:
         items: list
 
-    assert len(describe(Shelf).plain) == 9
+    assert len(describe(Shelf).plain) == 11
 
 
 def test_a_property_cannot_be_blocking():
