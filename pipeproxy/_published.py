@@ -32,8 +32,9 @@ if TYPE_CHECKING:
     from ._descriptors import Descriptor
     from ._door import Asking, Route
 
-#: What no attribute is.
+#: What no attribute is: in the place of a value that is not kept, and of one that is missing.
 _NOTHING: Final = object()
+_MISSING: Final = object()
 #: Looks that may be overtaken before an attribute has to be asked for.
 _MOST_LOOKS: Final = 10
 
@@ -188,7 +189,7 @@ class Publication:
     def is_as_it_was(self) -> bool:
         """Whether it is certain, without running any code of the object's, that nothing changed."""
         return self.asks or (
-            self._is_plain and getattr(self._target, self._name, _NOTHING) is self._last
+            self._is_plain and getattr(self._target, self._name, _MISSING) is self._last
         )
 
     def look(self) -> None:
@@ -200,7 +201,8 @@ class Publication:
             for _ in range(_MOST_LOOKS):
                 if self._is_settled():
                     return
-            self._write(None, _NOTHING)
+            while not self._put(None, _NOTHING, self._writes):
+                pass
         finally:
             self._lookers.discard(get_ident())
 
@@ -224,11 +226,7 @@ class Publication:
         if value is self._last and value is not _NOTHING:
             return True
         payload = None if value is _NOTHING else self._encode(value)
-        with self._publisher.right:
-            if self._writes != writes:
-                return False
-            self._write(payload, value if type(value) in codec.ATOMS else _NOTHING)
-        return True
+        return self._put(payload, value if type(value) in codec.ATOMS else _NOTHING, writes)
 
     def _value(self) -> Any:
         """Return the value, or `_NOTHING` if reading it raises something."""
@@ -259,24 +257,34 @@ class Publication:
                 return None
         return payload if len(payload) <= _slots.ROOM else None
 
-    def _write(self, payload: bytes | None, last: Any) -> None:
-        """Write what a slot is to hold, unless it does already."""
-        with self._publisher.right:
+    def _put(self, payload: bytes | None, last: Any, writes: int) -> bool:
+        """Write what the slot is to hold, unless it does; False if others wrote since `writes`."""
+        right: Any = self._publisher.right
+        if right._is_owned():  # in the middle of a write, for a signal handler: it goes on later
+            self._writes += 1
+            return True
+        with right:
             if self._publisher.memory is None:
-                return
+                return True
+            if self._writes != writes:
+                return False
             if payload is None or payload != self._payload:
-                # In this order: whatever an interrupt leaves half done is done by the next look.
-                self._writes += 1
+                # In this order: whatever is left half done is done by the next look.
+                self._writes = writes + 1
                 self._last, self._payload = _NOTHING, None
                 self._slot.write(self.key, payload)
+                if self._writes != writes + 1:
+                    return False
                 self._payload = payload
             self._last = last
             self.asks = payload is None
+            return True
 
     def end(self) -> None:
         """Publish it no more."""
         with self._publisher.right:
             self.asks = True
+            self._last, self._payload = _NOTHING, None
             if self._publisher.memory is not None:
                 self._writes += 1
                 self._slot.write(0, None)

@@ -132,12 +132,14 @@ class Readings:
 
     def _open(self, now: float) -> memoryview | None:
         """Return the owner's memory once it has come; ask for it, and do not wait."""
-        if self._asked is None:
+        asked = self._asked
+        if asked is None:
             if now >= self._ask_at:
                 self._ask()
             return None
+        end, nonce = asked
         try:
-            descriptor = take(self._asked[0], self._route, self._asked[1])
+            descriptor = take(end, self._route, nonce)
             if descriptor is None:
                 return None
             self._memory = memoryview(_memory.look_into(descriptor, _slots.TOTAL))

@@ -339,6 +339,23 @@ def read_once(account: Account) -> Any:
     return account.balance
 
 
+def read_history(account: Account) -> Any:
+    return getattr(account, "history", "gone")
+
+
+def test_what_the_owner_deletes_or_changes_in_place_is_seen_too() -> None:
+    account: Any = Account()
+    proxy, listener = share(account)
+    with listener, Child("fork", read_history, proxy) as child:
+        assert child.result(listener) == []
+        account.history.append(5)
+        listener.poll()
+        assert child.do(read_history, proxy).result() == [5]  # nobody polls
+        del account.history
+        listener.poll()
+        assert child.do(read_history, proxy).result(listener) == "gone"
+
+
 def test_a_call_at_home_publishes_at_once() -> None:
     proxy, listener = share(Account())
     with listener, Child("fork", wait_for_balance, proxy, 0) as child:
@@ -818,6 +835,37 @@ def test_an_interrupted_owner_publishes_on_and_nothing_is_swallowed() -> None:
 
 def read_both(account: Account) -> tuple[int, int]:
     return account.balance, account.twice
+
+
+def test_a_signal_handler_that_changes_what_is_being_written_is_heeded() -> None:
+    account = Account()
+    proxy, listener = share(account)
+    with listener, Child("fork", read_once, proxy) as child:
+        child.result(listener)
+        (publication,) = listener._objects.publications.values()
+        slot = publication._slot
+        publication._slot = Handled(slot, [partial(proxy.deposit, 10), partial(proxy.deposit, 20)])
+        proxy.deposit(1)
+        assert account.balance == 31
+        assert slot.word[()] % 2 == 0
+        assert child.do(read_once, proxy).result() == 31  # nobody polls
+
+
+class Handled:
+    """A slot in the middle of whose writes a signal handler makes calls."""
+
+    def __init__(self, slot: Any, handlers: list[Any]) -> None:
+        self.word = slot.word
+        self.slot, self.handlers = slot, handlers
+        self.body, slot._body = slot._body, self
+
+    def write(self, *args: Any) -> None:
+        self.slot.write(*args)
+
+    def __setitem__(self, place: Any, data: Any) -> None:
+        if self.handlers:
+            self.handlers.pop()()
+        self.body[place] = data
 
 
 def test_what_a_signal_handler_raises_in_a_property_is_not_taken_for_its_own() -> None:
