@@ -24,6 +24,7 @@ The rooms of this package, from the doors down; each imports only what stands be
     memory   _streams > _calls > _inside           a client's calls, and what it is inside of
              _calls > _readings                    what it reads without one
              _objects, _callers, _residence        the owner's objects, channels, calls at home
+             _publishing > _objects                objects whose changes are published
              _queues, _primitives > _waits         waiting in the name of who may die
              _deadlocks > _sections > _activities  the right to an object; whose a call is
     motion   _exchange > _lines > _channel         a frame and its reply; each thread's own channel

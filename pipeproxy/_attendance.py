@@ -225,6 +225,8 @@ class Attendance:
         for section in list(client.sections):
             section.bereave(client)
         self._objects.forget(client.token)
+        if self._publications and not self._objects.clients:
+            self._objects.publisher.rest()
         self.upcalls.bid_farewell(client)
         self.dispatch.errands.bury(client)
 

@@ -23,7 +23,7 @@ from ._bell import Bell
 from ._calls import Owner
 from ._deadlocks import Wait, waits
 from ._door import Route
-from ._faces import face_of, travels_alive
+from ._faces import shareable, travels_alive
 from ._held import Known, idents
 from ._members import name_of
 from ._objects import Objects, Shared
@@ -84,7 +84,7 @@ class Home:
         Raises:
             SpecError: it cannot be shared; the text says why.
         """
-        shared = self._objects.of(target) or face_of(target).share(target)
+        shared = self._objects.of(target) or shareable(target)
         return self._proxy(self._objects.add(shared))
 
     def lend(self, target: object) -> Any:
@@ -93,7 +93,7 @@ class Home:
         Raises:
             SpecError: it cannot be shared; the text says why.
         """
-        return self._proxy(self._objects.of(target) or face_of(target).share(target))
+        return self._proxy(self._objects.of(target) or shareable(target))
 
     def target_of(self, number: int) -> Any:
         """Return the object itself, for a reference that came home with a call.

@@ -99,10 +99,6 @@ class Face:
         """Whether what this call returns travels by reference, whatever it is."""
         return member in self.live or (member == GET and args[0] in self._live_names)
 
-    def share(self, target: Any) -> Shared:
-        """Return an object that shows this, as it can be called from other processes."""
-        return Publishing(target, self) if self.members.published else Shared(target, self)
-
 
 class Shared:
     """An object that can be called from other processes.
@@ -161,6 +157,16 @@ class Shared:
             return function(self.target, *rest, **(kwargs or {}))
         return use_attribute(self.target, self.members, member, *args)
 
+    def begin(self, objects: Objects) -> None:
+        """Become one of what a listener answers for."""
+
+    def join(self, known: Any) -> None:
+        """Have what the same object has on another listener: it has one section."""
+        self.section, self.actor = known.section, known.actor
+
+    def end(self) -> None:
+        """Cease to be called: nobody holds it any more."""
+
 
 def use_attribute(target: Any, members: Members, member: int, name: str, value: Any = None) -> Any:
     """Get, set or delete an attribute of an object.
@@ -176,38 +182,6 @@ def use_attribute(target: Any, members: Members, member: int, name: str, value: 
         return setattr(target, name, value)
     assert member == DELETE
     return delattr(target, name)
-
-
-class Publishing(Shared):
-    """An object some of whose attributes are published: what a call changes is seen at its end.
-
-    Attributes:
-        publisher: that of the listener; None where there is none.
-        publications: those of its attributes that are read somewhere, on whichever listener.
-    """
-
-    __slots__ = ("publications", "publisher")
-
-    def __init__(self, target: Any, face: Face) -> None:
-        super().__init__(target, face)
-        self.publisher: Any = None
-        self.publications: list[Any] = []
-
-    def call(self, member: int, args: tuple[Any, ...], kwargs: dict[str, Any] | None) -> Any:
-        """As any other's, and publish what has changed."""
-        try:
-            return super().call(member, args, kwargs)
-        finally:
-            if member == GET and self.publisher is not None:
-                self.publisher.note(self, args)
-            for publication in tuple(self.publications):
-                publication.look()
-
-    def end(self) -> None:
-        """Publish nothing any more."""
-        for publication in list(self.publications):
-            if publication.shared is self:
-                publication.end()
 
 
 def _repair(target: Any) -> None:
@@ -350,14 +324,11 @@ class Objects:
 
     def _join(self, shared: Shared) -> None:
         """Give an object the section that it has already, if it is shared somewhere else too."""
-        if isinstance(shared, Publishing):
-            shared.publisher = self.publisher
+        shared.begin(self)
         for others in list(_everywhere.all):
             known = None if others is self else others.of(shared.target)
             if known is not None:
-                shared.section, shared.actor = known.section, known.actor
-                if isinstance(shared, Publishing) and isinstance(known, Publishing):
-                    shared.publications = known.publications
+                shared.join(known)
 
     def lend(self, shared: Shared, client: Client, ident: int) -> Shared:
         """Let a client hold an object, by the ident of the call whose reply it travels with."""
@@ -411,8 +382,7 @@ class Objects:
                 return
             shared = self.by_number.get(number)
             if shared is not None:
-                if isinstance(shared, Publishing):
-                    shared.end()
+                shared.end()
                 if self._by_identity.get(id(shared.target)) is shared:
                     del self._by_identity[id(shared.target)]
                 del self.by_number[number]

@@ -7,7 +7,7 @@ from collections.abc import Collection
 from typing import Any
 
 from ._activities import here
-from ._faces import face_of, travels_alive
+from ._faces import shareable, travels_alive
 from ._members import name_of
 from ._objects import EVERY_MEMBER, Face, Objects, Shared
 from ._proxy import Proxy, link_of, members_of
@@ -99,7 +99,7 @@ class Outgoing:
             return reduced
         shared = self._objects.of(value)
         if shared is not None or value is self._live or travels_alive(value):
-            return self._lend(shared or face_of(value).share(value))
+            return self._lend(shared or shareable(value))
         iterates = hasattr(kind, "__next__") or hasattr(kind, "__anext__")
         if value is self._streamed or (iterates and not issubclass(kind, io.IOBase)):
             return self._stream(value)

@@ -20,8 +20,9 @@ from types import FrameType, MemberDescriptorType
 from typing import TYPE_CHECKING, Any, Final
 
 from . import _handover, _memory, _slots
-from ._objects import Objects, Publishing
+from ._objects import Objects
 from ._outgoing import Outgoing
+from ._publishing import Publishing
 from ._residence import Residence
 from ._rights import attempt
 from ._slots import Slot
@@ -62,15 +63,14 @@ class Publisher:
         objects.publisher = self
 
     def offer(self, asking: Asking) -> None:
-        """Let a process that asked for it read what is published.
-
-        Raises:
-            OSError: there is no memory or no descriptor left; or nobody waits for it any more.
-        """
-        if self._descriptor is None:
-            descriptor, memory = _memory.make(_slots.TOTAL)
-            self.memory, self._descriptor = memoryview(memory), descriptor
-        _handover.give(asking, self.route.secret, self._descriptor)
+        """Let a process that asked for it read what is published, if there is any memory left."""
+        try:
+            if self._descriptor is None:
+                descriptor, memory = _memory.make(_slots.TOTAL)
+                self.memory, self._descriptor = memoryview(memory), descriptor
+            _handover.give(asking, self.route.secret, self._descriptor)
+        except OSError:
+            pass  # who asked is told by the end of the socket, if it is still there
 
     def note(self, shared: Publishing, args: tuple[Any, ...]) -> None:
         """Publish an attribute from now on, if that is what a call with these arguments read."""
@@ -125,11 +125,15 @@ class Publisher:
         if section.line or section.holder is not None:
             section.settle()
 
+    def rest(self) -> None:
+        """Look at nothing any more until it is asked for again: nobody is known to read it."""
+        for publication in list(self.objects.publications.values()):
+            publication.end()
+
     def close(self) -> None:
         """Let everything be asked for, as that tells what has become of the listener."""
         with self.right:
-            for publication in list(self.objects.publications.values()):
-                publication.end()
+            self.rest()
             self.memory = None
             if self._descriptor is not None:
                 self._descriptor.close()
@@ -194,7 +198,9 @@ class Publication:
 
     def look(self) -> None:
         """Publish the value, if it is another one; by whoever may run a call of the object."""
-        if self.asks or (not self._is_plain and self._is_looked_at()):
+        if self.asks or self._publisher.memory is None:
+            return
+        if not self._is_plain and self._is_looked_at():
             return
         try:
             self._lookers.add(get_ident())
@@ -282,12 +288,13 @@ class Publication:
 
     def end(self) -> None:
         """Publish it no more."""
+        if self._publisher.memory is None:
+            return  # all has ended; or this is a forked child, where nobody may ever give the right
         with self._publisher.right:
             self.asks = True
             self._last, self._payload = _NOTHING, None
-            if self._publisher.memory is not None:
-                self._writes += 1
-                self._slot.write(0, None)
+            self._writes += 1
+            self._slot.write(0, None)
             if self in self.shared.publications:
                 self.shared.publications.remove(self)
             self._publisher.end(self)

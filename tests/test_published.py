@@ -757,6 +757,45 @@ def ask_and_fork(account: Account) -> None:
     assert is_published(account)
 
 
+def test_a_forked_child_waits_for_no_thread_of_its_parent() -> None:
+    proxy, listener = share(Account())
+    with listener, Child("fork", read_once, proxy) as child:
+        child.result(listener)
+        (publication,) = listener._objects.publications.values()
+
+        def look() -> None:
+            publication.look()
+            publication.end()
+
+        held, done = threading.Event(), threading.Event()
+
+        def hold() -> None:
+            with listener._objects.publisher.right:
+                held.set()
+                done.wait(PATIENCE)
+
+        thread = threading.Thread(target=hold)
+        thread.start()
+        held.wait(PATIENCE)
+        try:
+            in_fork(look)
+        finally:
+            done.set()
+            thread.join()
+
+
+def test_an_owner_without_clients_looks_at_nothing() -> None:
+    proxy, listener = share(Account())
+    with listener:
+        child = Child("fork", read_again_and_again, proxy)
+        child.result(listener)
+        assert listener._service.looks
+        child.end()
+        listener.serve(until=child.process)
+        assert not listener._service.looks
+        run("fork", listener, read_again_and_again, proxy)
+
+
 def test_nothing_is_left_of_readers_and_owners() -> None:
     shared = os.listdir("/dev/shm") if sys.platform == "linux" else []
     before = open_descriptors()
