@@ -41,16 +41,14 @@ class _Reading:
 
     Attributes:
         slot: where it is.
-        key: what the slot must say it is of.
         times: how often the latest value is handed out without a look at the clock.
         since: when it was looked at.
     """
 
-    __slots__ = ("key", "since", "slot", "times")
+    __slots__ = ("since", "slot", "times")
 
-    def __init__(self, slot: Slot, key: int) -> None:
+    def __init__(self, slot: Slot) -> None:
         self.slot = slot
-        self.key = key
         self.times = 1
         self.since = 0.0
 
@@ -119,7 +117,9 @@ class Readings:
         place = _slots.find(memory, key)
         if place is None:
             return None
-        reading = self._known[key] = _Reading(Slot(memory, place), key)
+        if len(self._known) >= _slots.COUNT:  # most were of objects that are gone
+            self._known.clear()
+        reading = self._known[key] = _Reading(Slot(memory, place))
         return reading
 
     def _is_alive(self, now: float) -> bool:

@@ -296,7 +296,13 @@ def read_after_transfers(bank: Bank) -> None:
         bank.transfer(1)
     for number in bank.steps():
         assert one.balance in (number, 4), "as much as was taken from the generator"
-    bank.call(by_ref(print))
+    total = other.balance
+
+    def within() -> bool:
+        bank.transfer(1)
+        return (one.balance, other.balance) == (54, total + 1)
+
+    assert bank.call(by_ref(within))
 
 
 def test_what_a_call_of_another_object_changes_is_seen_after_it() -> None:
@@ -431,6 +437,34 @@ def test_what_a_call_in_a_thread_changes_elsewhere_is_seen_after_it() -> None:
         )
 
 
+@proxied(home="queue", published=["looks"])
+class Bound:
+    """Is bound to the thread that serves."""
+
+    def __init__(self) -> None:
+        self._threads: set[int] = set()
+
+    @property
+    def looks(self) -> int:
+        self._threads.add(threading.get_ident())
+        return len(self._threads)
+
+
+def read_beside(bound: Bound, blocker: Blocker) -> None:
+    for _ in range(100):
+        assert bound.looks == 1
+        blocker.deposit(1)
+
+
+def test_what_is_bound_to_the_thread_that_serves_is_looked_at_there_only() -> None:
+    bound = Bound()
+    with Listener[Any]() as listener:
+        proxies = listener.share(bound), listener.share(Blocker(Account()))
+        run("fork", listener, read_beside, *proxies)
+        assert bound._threads == {threading.get_ident()}
+        assert dict(listener.stats().calls)["Bound's attributes"] == 1
+
+
 @proxied(dispatch="asyncio", published=["count"])
 class Slow:
     def __init__(self) -> None:
@@ -501,9 +535,9 @@ def test_a_property_that_calls_its_own_object_is_published() -> None:
     selfish = Selfish()
     proxy, listener = share(selfish)
     selfish.proxy = proxy
-    with listener:
-        for _ in range(2):
-            assert run("fork", listener, getattr, proxy, "itself") == 5
+    with listener, Child("fork", getattr, proxy, "itself") as child:
+        assert child.result(listener) == 5
+        assert [p.asks for p in listener._objects.publications.values()] == [False]
 
 
 # Hammered -----------------------------------------------------------------------------------------
@@ -564,6 +598,8 @@ def open_many(branch: Branch, count: int) -> None:
         account = branch.open(number)
         assert [account.balance for _ in range(3)] == [number] * 3
         assert kept.balance == -1
+    readings = link_of(branch).call.func.__self__._readings
+    assert len(readings._known) <= 8
 
 
 def test_slots_of_objects_that_are_gone_are_used_again(monkeypatch: pytest.MonkeyPatch) -> None:

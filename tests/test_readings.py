@@ -24,7 +24,7 @@ class Account:
 
 
 def paces(*moments: float) -> list[int]:
-    reading = _Reading(Slot(memoryview(bytearray(256)), 0), 1)
+    reading = _Reading(Slot(memoryview(bytearray(256)), 0))
     return [reading.pace(moment) for moment in moments]
 
 
