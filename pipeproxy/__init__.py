@@ -13,6 +13,7 @@ The rooms of this package, from the doors down; each imports only what stands be
              mypy_plugin > _mypy                   and taken by mypy
     ends     _spawn > _listener > _stats, _loop    share, serve, also in an event loop
              _turns > _service                     whose turn it is; wait, see who is there
+             _service > _published                 keep what is read without a call
              _attendance > _dispatch, _upcalls     one channel: read, reply; look up, run; call back
              _dispatch > _errands                  calls that take longer than a turn
              _errands > _batches, _workers         many at once, in threads of their own
@@ -23,14 +24,18 @@ The rooms of this package, from the doors down; each imports only what stands be
              _references > _proxy, _values         spec → class; copies
     memory   _streams > _calls > _inside           a client's calls, and what it is inside of
              _calls > _pool                        memory that it lends for bulk
-             _objects > _borrowed                  and that the owner is lent
+             _calls > _readings                    what it reads without a call
+             _objects > _borrowed                  memory that the owner is lent
              _objects, _callers, _residence        the owner's objects, channels, calls at home
+             _publishing > _objects                objects whose changes are published
              _queues, _primitives > _waits         waiting in the name of who may die
              _deadlocks > _sections > _activities  the right to an object; whose a call is
     motion   _exchange > _lines > _channel         a frame and its reply; each thread's own channel
              _lines > _held, _context              what this process holds; of which chain it is
     leaves   _wire, codecs, transports, _door, _life, _until, _sigint, _bell
              codecs > _parcels > _buffers          what is large; memory that two processes share
+             _handover > _door                     how the memory below comes to those who read it
+             _memory, _slots                       shared memory, and the values in it
     words    errors, _members                      what can go wrong, what is exposed
              _batching > _marks                    what users say of their classes
              _spec > _stdlib > _survey             from a class to its spec
@@ -48,7 +53,16 @@ if sys.platform == "win32":
     )
 
 from ._deadline import timeout
-from ._marks import blocking, by_reference, exposed, hidden, oneway, proxied, readonly
+from ._marks import (
+    blocking,
+    by_reference,
+    exposed,
+    hidden,
+    oneway,
+    proxied,
+    published,
+    readonly,
+)
 from ._values import by_value
 from .errors import (
     CallLost,
@@ -116,6 +130,7 @@ __all__ = [
     "notify",
     "oneway",
     "proxied",
+    "published",
     "readonly",
     "run",
     "share",

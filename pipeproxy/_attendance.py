@@ -71,6 +71,7 @@ class Attendance:
         self._listened = 0.0
         self.beside = beside
         self.alert = alert
+        self._objects, self._publications = objects, objects.publications
         self._said: deque[tuple[Caller, bytes]] = deque()
         self._sought: deque[Client] = deque()
 
@@ -177,7 +178,11 @@ class Attendance:
                 caller.flush()
             if not caller.paused:
                 self.read(caller)
-        answered = self._serve(caller) if caller.frames else 0
+        try:
+            answered = self._serve(caller) if caller.frames else 0
+        except ProtocolError:
+            answered, caller.ended = 0, True
+            caller.frames.clear()
         if caller.ended and not caller.parked:
             self.drop(caller)
         elif caller.unsent or caller.writing or caller.parked or caller.paused or caller.tasks:
@@ -231,6 +236,8 @@ class Attendance:
         for section in list(client.sections):
             section.bereave(client)
         self._objects.forget(client.token)
+        if self._publications and not self._objects.clients:
+            self._objects.publisher.rest()
         self.upcalls.bid_farewell(client)
         self.dispatch.errands.bury(client)
 
@@ -283,7 +290,11 @@ class Attendance:
         return True
 
     def _serve(self, caller: Caller) -> int:
-        """Answer a caller's frames until one has to wait or it has too much to take; count them."""
+        """Answer a caller's frames until one has to wait or it has too much to take; count them.
+
+        Raises:
+            ProtocolError: one of them is not what a client sends.
+        """
         frames, batches = caller.frames, self.dispatch.errands.batches
         replies: list[bytes] = []
         size = answered = 0
@@ -293,21 +304,17 @@ class Attendance:
                 return answered + self._put_off(caller, replies)
             caller.running = frame[1]
             serve = self.dispatch.call if frame[0] == CALL else self.dispatch.other
-            try:
-                reply = serve(caller, frame)
-            except ProtocolError:
-                caller.ended = True
-                frames.clear()
-                break
+            reply = serve(caller, frame)
             if self.callers.closed:
                 raise ListenerClosed("a method forked this process; the listener is its parent's")
             if reply is None:
                 return answered + self._put_off(caller, replies)
             kind, answer = reply
-            if kind:
-                answered += frame[0] in CALLS
+            if self._publications:
+                self._objects.publisher.look()
             if not kind or caller.ended:
                 continue
+            answered += frame[0] in CALLS
             head = pack_header(len(answer), frame[1], 0, 0, kind)
             if caller.client.lender is not None:
                 head = caller.given_back() + head

@@ -63,6 +63,7 @@ class Owner:
         self._pool = Pool(self.lines, held)
         self._exchange = Exchange(route, held, around, self.lines, self._pool)
         self.inside = Inside(route, self._exchange)
+        self._readings: Any = None
         _life.at_fork(self)
 
     def forked(self) -> None:
@@ -70,6 +71,20 @@ class Owner:
         self.held.forked()
         self.inside.forked()
         self._pool.forked()
+
+    def read_published(self, number: int, index: int, latest: list[Any]) -> Any:
+        """Return the value of a published attribute; see `pipeproxy._readings.Readings.read`.
+
+        Raises:
+            AttributeError: it has to be asked for.
+        """
+        if self._readings is None:
+            if not self.route.address:
+                raise AttributeError("its owner has no door")
+            from ._readings import Readings  # here, as only who reads pays for it
+
+            self._readings = Readings(self.route, self.lines)
+        return self._readings.read(number, index, latest)
 
     def call(  # noqa: PLR0912 - every step that a call may take
         self,

@@ -6,6 +6,9 @@ has two doors, which one function reads. The *lobby* is a socket pair that forke
 it works whatever became of their user or their network. The *address* is a name, for everybody who
 got the proxy in a pickle, in whatever way.
 
+A process that holds proxies of published attributes asks, in a datagram of another kind, for the
+memory in which those are: see `_handover`.
+
 Nobody sends a secret. A knock carries a nonce and the keyed hash of itself, which only a holder of
 the listener's secret can make; the owner's hello is the keyed hash of the nonce, so the client
 knows who answered before it sends anything else. The address takes knocks of the same user only.
@@ -27,10 +30,10 @@ import sys
 from functools import partial
 from itertools import chain, compress, tee
 from operator import itemgetter
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from . import _descriptors
-from ._descriptors import Descriptor
+from ._descriptors import Descriptor, Mode
 from .errors import ProtocolError
 
 VERSION: Final = 1
@@ -41,16 +44,20 @@ ABSTRACT = sys.platform == "linux"
 _body = struct.Struct("<HH16s16sQ16s")
 #: version, count of descriptors, listener, process token, number and size of a segment
 _offered = struct.Struct("<HH16s16sQQ")
-_PROOF_SIZE = 16
-_KNOCK_SIZE = _body.size + _PROOF_SIZE
-_OFFER_SIZE = _offered.size + _PROOF_SIZE
+#: of one that asks: version, count of descriptors, listener, nonce
+_asking = struct.Struct("<HH16s16s")
+PROOF_SIZE = 16
+_KNOCK_SIZE = _body.size + PROOF_SIZE
+#: What a datagram of so many bytes begins with.
+_BODIES = {body.size + PROOF_SIZE: body for body in (_body, _offered, _asking)}
 _NUMBER_SIZE = array.array("i").itemsize
 _credentials = struct.Struct("3i")  # pid, uid, gid
 #: Bytes of a temporary directory's path beyond which the door's would be no socket's any more.
 _LONGEST_DIRECTORY = 70
-_RIGHTS = (socket.SOL_SOCKET, socket.SCM_RIGHTS)
+RIGHTS = (socket.SOL_SOCKET, socket.SCM_RIGHTS)
 _CREDENTIALS = (socket.SOL_SOCKET, getattr(socket, "SCM_CREDENTIALS", -1))
 _ROOM = socket.CMSG_SPACE(3 * _NUMBER_SIZE) + socket.CMSG_SPACE(_credentials.size)
+_MODES: Final[tuple[Mode, ...]] = ("wb", "rb", "rb")
 _CLOEXEC = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
 
 
@@ -95,14 +102,21 @@ class Offer(NamedTuple):
     memory: Descriptor
 
 
+class Asking(NamedTuple):
+    """One process that asks for the memory in which published values are."""
+
+    nonce: bytes
+    end: Descriptor
+
+
 def prove(secret: bytes, text: bytes) -> bytes:
     """Return what shows that one knows `secret`, for this text only (BLAKE2b, keyed)."""
     from hashlib import blake2b  # here, as only processes that open a channel pay for it
 
-    return blake2b(text, digest_size=_PROOF_SIZE, key=secret).digest()
+    return blake2b(text, digest_size=PROOF_SIZE, key=secret).digest()
 
 
-def _same(one: bytes, other: bytes | memoryview) -> bool:
+def same(one: bytes, other: bytes | memoryview) -> bool:
     """Compare in a time that tells nothing about the place of a difference."""
     from hmac import compare_digest
 
@@ -131,7 +145,7 @@ class Door:
     def __init__(self, listener: bytes, secret: bytes) -> None:
         self._listener, self._secret = listener, secret
         # Loaded now, and not in the loop: a signal handler may raise in the middle of an import.
-        _same(prove(secret, b""), b"")
+        same(prove(secret, b""), b"")
         self._directory: str | None = None
         with _descriptors.lock:
             self._inside, self.lobby = _pair()
@@ -165,71 +179,37 @@ class Door:
         except OSError:
             pass  # full, so it is readable; or closed, so nobody waits
 
-    def read(self) -> list[Knock | Offer]:
-        """Return what came since; whatever is wrong with it, it is closed and gone."""
+    def read(self) -> list[Knock | Offer | Asking]:
+        """Return what came since; whatever is wrong with a datagram, it is closed and gone."""
         found = []
         for end, check_user in ((self._inside, False), (self._address, True)):
-            while (got := self._receive(end)) is not None:
+            while (got := receive(end, _KNOCK_SIZE)) is not None:
                 meant = self._understand(*got, check_user=check_user and ABSTRACT)
                 if meant is not None:
                     found.append(meant)
         return found
 
-    def _receive(self, end: socket.socket) -> tuple[bytes, list[Descriptor], int | None] | None:
-        """Take one datagram: its bytes, its descriptors and its sender's user."""
-        ends: list[Descriptor] = []
-        with _descriptors.lock:
-            # From the kernel into `ends` in one C call, so that no descriptor can be lost.
-            sizes = (_KNOCK_SIZE + 1,), (_ROOM,), (_CLOEXEC,)
-            messages, again = tee(map(end.recvmsg, *sizes))
-            parts, kinds = tee(chain.from_iterable(map(itemgetter(1), messages)))
-            is_rights = map(_RIGHTS.__eq__, map(itemgetter(0, 1), kinds))
-            rights = compress(map(itemgetter(2), parts), is_rights)
-            numbers = chain.from_iterable(map(partial(array.array, "i"), rights))
-            try:
-                _descriptors.adopt(ends, numbers, ("wb", "rb", "rb"))
-            except (BlockingIOError, ConnectionError):
-                return None
-            except IsADirectoryError:
-                pass  # it is closed below, with all that is too many
-            data, ancillary = next(again)[:2]
-            kept = {end.fileno() for end in ends}
-            user = None
-            for level, kind, content in ancillary:
-                if (level, kind) == _RIGHTS:
-                    for number in set(array.array("i", content)) - kept:
-                        os.close(number)
-                elif (level, kind) == _CREDENTIALS:
-                    user = _credentials.unpack(content)[1]
-        return data, ends, user
-
     def _understand(
         self, data: bytes, ends: list[Descriptor], user: int | None, check_user: bool
-    ) -> Knock | Offer | None:
-        """Return the knock or the offer that these are, or None for what deserves no answer."""
-        body = {_KNOCK_SIZE: _body, _OFFER_SIZE: _offered}.get(len(data))
+    ) -> Knock | Offer | Asking | None:
+        """Return what is meant by these, or None for what deserves no answer."""
+        body = _BODIES.get(len(data))
         if body is None or (check_user and user != os.getuid()):
             return None
-        version, count, listener, token, number, more = body.unpack_from(data)
+        version, count, listener, *fields = body.unpack_from(data)
         proof = prove(self._secret, data[: body.size])
-        if not _same(proof, data[body.size :]):
+        if not same(proof, data[body.size :]):
             return None
         if (version, listener) != (VERSION, self._listener):
             return None
         if len(ends) != count:
             return None  # this process is out of descriptors, and the system left some out
-        if body is _offered:
-            return Offer(token, number, more, ends[0]) if count == 1 else None
-        return self._knock(token, number, more, ends) if count > 1 else None
-
-    def _knock(
-        self, token: bytes, thread: int, nonce: bytes, ends: list[Descriptor]
-    ) -> Knock | None:
-        writer, reader, *life = ends
-        if not (_is_pipe(writer, os.O_WRONLY) and _is_pipe(reader, os.O_RDONLY)):
+        if body is _body:
+            return _knock(ends, *fields) if count > 1 else None
+        if count != 1:
             return None
-        _descriptors.blocking_off((reader, writer))
-        return Knock(token, thread, nonce, reader, writer, life[0] if life else None)
+        [end] = ends
+        return Offer._make([*fields, end]) if body is _offered else _asks(end, *fields)
 
     def close(self) -> None:
         """Let nobody in any more; a second time does nothing."""
@@ -250,6 +230,47 @@ class Door:
         """In a forked child: close what is only the owner's, and touch nothing else of it."""
         self._inside.close()
         self._address.close()
+
+
+def _knock(ends: list[Descriptor], token: bytes, thread: int, nonce: bytes) -> Knock | None:
+    writer, reader, *life = ends
+    if not (_is_pipe(writer, os.O_WRONLY) and _is_pipe(reader, os.O_RDONLY)):
+        return None
+    _descriptors.blocking_off((reader, writer))
+    return Knock(token, thread, nonce, reader, writer, life[0] if life else None)
+
+
+def _asks(end: Descriptor, nonce: bytes) -> Asking | None:
+    return Asking(nonce, end) if stat.S_ISSOCK(os.fstat(end.fileno()).st_mode) else None
+
+
+def receive(end: Any, size: int) -> tuple[bytes, list[Descriptor], int | None] | None:
+    """Take what was sent: its bytes, at most so many, its descriptors and its sender's user."""
+    ends: list[Descriptor] = []
+    with _descriptors.lock:
+        # From the kernel into `ends` in one C call, so that no descriptor can be lost.
+        sizes = (size + 1,), (_ROOM,), (_CLOEXEC,)
+        messages, again = tee(map(end.recvmsg, *sizes))
+        parts, kinds = tee(chain.from_iterable(map(itemgetter(1), messages)))
+        is_rights = map(RIGHTS.__eq__, map(itemgetter(0, 1), kinds))
+        rights = compress(map(itemgetter(2), parts), is_rights)
+        numbers = chain.from_iterable(map(partial(array.array, "i"), rights))
+        try:
+            _descriptors.adopt(ends, numbers, _MODES)
+        except (BlockingIOError, ConnectionError):
+            return None
+        except IsADirectoryError:
+            pass  # it is closed below, with all that is too many
+        data, ancillary = next(again)[:2]
+        kept = {end.fileno() for end in ends}
+        user = None
+        for level, kind, content in ancillary:
+            if (level, kind) == RIGHTS:
+                for number in set(array.array("i", content)) - kept:
+                    os.close(number)
+            elif (level, kind) == _CREDENTIALS:
+                user = _credentials.unpack(content)[1]
+    return data, ends, user
 
 
 def _pair() -> tuple[_Socket, _Socket]:
@@ -321,11 +342,19 @@ def offer(end: socket.socket, route: Route, token: bytes, number: int, memory: D
     return _send(end, route, body, [memory.fileno()])
 
 
+def ask(door: socket.socket, route: Route, nonce: bytes, end: int) -> bool:
+    """Ask for the memory of what is published, to be sent by a socket; False as from `knock`.
+
+    Raises:
+        ConnectionError, OSError: nobody answers there any more.
+    """
+    return _send(door, route, _asking.pack(VERSION, 1, route.listener, nonce), [end])
+
+
 def _send(end: socket.socket, route: Route, body: bytes, descriptors: list[int]) -> bool:
     data = body + prove(route.secret, body)
-    rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))
     try:
-        end.sendmsg([data], [rights])
+        end.sendmsg([data], [(*RIGHTS, array.array("i", descriptors))])
     except (BlockingIOError, InterruptedError):
         return False
     except OSError as error:
@@ -343,7 +372,7 @@ def check_hello(route: Route, nonce: bytes, payload: bytes | memoryview) -> None
     Raises:
         ProtocolError: somebody else answered at the owner's address.
     """
-    if not _same(hello(route.secret, nonce), payload):
+    if not same(hello(route.secret, nonce), payload):
         raise ProtocolError("the process that answered at the owner's address is not the owner")
 
 

@@ -135,6 +135,8 @@ class Errands:
         """Send the reply of an errand, from whichever thread; a worker gives the channel back."""
         caller, (kind, answer) = errand.caller, reply
         undo: Callable[[], object] | None = None
+        if self._objects.publications:
+            self._objects.publisher.look()
         with _descriptors.lock:
             heard = not caller.is_gone()
             if heard and kind:

@@ -8,8 +8,9 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from ._marks import is_described
-from ._objects import Face
+from ._objects import Face, Shared
 from ._proxy import Proxy, proxy_class, remember_class
+from ._publishing import Publishing
 from .codecs.pickle import ATOMS
 from .errors import SpecError
 
@@ -56,6 +57,16 @@ def show(cls: type[Any], spec: Spec, stand: Callable[[Any], Any] | None) -> Face
     remember_class(plain, cls)
     face = _faces[cls] = Face(proxy_class(plain)._pipeproxy_members, spec.conduct, stand)
     return face
+
+
+def shareable(target: Any) -> Shared:
+    """Return an object that is not shared yet, as it can be called from other processes.
+
+    Raises:
+        SpecError: it cannot be shared; the text says why.
+    """
+    face = face_of(target)
+    return Publishing(target, face) if face.members.published else Shared(target, face)
 
 
 def travels_alive(value: object) -> bool:

@@ -23,7 +23,7 @@ from ._bell import Bell
 from ._calls import Owner
 from ._deadlocks import Wait, waits
 from ._door import Route
-from ._faces import face_of, travels_alive
+from ._faces import shareable, travels_alive
 from ._held import Known, idents
 from ._members import name_of
 from ._objects import Objects, Shared
@@ -85,7 +85,7 @@ class Home:
         Raises:
             SpecError: it cannot be shared; the text says why.
         """
-        shared = self._objects.of(target) or Shared(target, face_of(target))
+        shared = self._objects.of(target) or shareable(target)
         return self._proxy(self._objects.add(shared))
 
     def lend(self, target: object) -> Any:
@@ -94,7 +94,7 @@ class Home:
         Raises:
             SpecError: it cannot be shared; the text says why.
         """
-        return self._proxy(self._objects.of(target) or Shared(target, face_of(target)))
+        return self._proxy(self._objects.of(target) or shareable(target))
 
     def target_of(self, number: int) -> Any:
         """Return the object itself, for a reference that came home with a call.
@@ -188,6 +188,7 @@ class Home:
         link.enter = partial(self._enter, shared)
         link.leave = link.withdraw = partial(self._leave, shared.section)
         link.keep = partial(self._keep, shared.number)
+        link.read = _ask
         return make_proxy(plain, link)
 
     # -- calls ------------------------------------------------------------------------------------
@@ -387,6 +388,8 @@ class Home:
             where = name_of(shared.members.plain, member)
             args, kwargs = codec.decode_call(payload, where)
             value = self._run_call(shared, member, args, kwargs)
+            if self._objects.publications:
+                self._objects.publisher.look()
             outgoing = Outgoing(route, self._objects, client, ident)
             return UP_RESULT, outgoing.encode(value, shared, member, args)
         # What is no Exception ends this thread or process, as if the object were called here.
@@ -461,3 +464,8 @@ def _nothing() -> None:
 
 def _same(value: Any) -> Any:
     return value
+
+
+def _ask(index: int, latest: list[Any]) -> None:
+    """Let a published attribute be read by a call, which is one of the object itself."""
+    raise AttributeError("it is read of the object itself")

@@ -170,7 +170,7 @@ class Lines:
         if self._farewell or _life.is_dead(self._life):
             raise self.closed()
         try:
-            door = self._lobby or _door.knocker(self.route.address)
+            door = self.door()
             line = self._try_knock(door, os.urandom(16))
         except (ConnectionError, FileNotFoundError):
             raise self._gone() from None
@@ -205,6 +205,12 @@ class Lines:
         if _life.is_dead(self._life):
             raise self.died()
         return self._life
+
+    def is_dead(self) -> bool:
+        """Whether the owner is seen to be dead."""
+        if self._life is None:
+            return not _life.exists(self.route.pid)
+        return _life.is_dead(self._life)
 
     # -- waiting ----------------------------------------------------------------------------------
 
@@ -265,7 +271,7 @@ class Lines:
         """Send the owner its ends of new pipes; wait where its door is full."""
         nonce = os.urandom(16)
         try:
-            door = self._lobby or _door.knocker(self.route.address)
+            door = self.door()
             while True:
                 line = self._try_knock(door, nonce)
                 if line is not None:
@@ -277,6 +283,14 @@ class Lines:
                 wait_for(timeout=_PAUSE)  # too many descriptors on their way: it seems writable
         except (ConnectionError, FileNotFoundError):
             raise self._gone() from None
+
+    def door(self) -> Any:
+        """Return a socket to knock with.
+
+        Raises:
+            ConnectionError, FileNotFoundError: nobody answers there any more.
+        """
+        return self._lobby or _door.knocker(self.route.address)
 
     def _try_knock(self, door: Any, nonce: bytes) -> Line | None:
         # One lock round it all: a child forked in between would keep the owner's ends open.

@@ -43,7 +43,7 @@ async def serve(turns: Turns, service: Service, home: Home) -> None:
     def look_later() -> None:
         """Take another turn when one is due that nothing wakes the loop for."""
         due = service.dispatch.batch_due_in()
-        if due is None and service.dispatch.blocked:
+        if due is None and service.looks:
             due = _LOOK_EVERY
         if looks:
             looks.pop().cancel()

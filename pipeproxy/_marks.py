@@ -32,6 +32,7 @@ class Options(NamedTuple):
     by_ref: tuple[str, ...] = ()
     dispatch: Dispatch | None = None
     home: HomeCalls | None = None
+    published: tuple[str, ...] = ()
 
 
 _options: weakref.WeakKeyDictionary[type[Any], Options] = weakref.WeakKeyDictionary()
@@ -50,6 +51,7 @@ def proxied(
     hide: Iterable[str] = (),
     readonly: Iterable[str] = (),
     by_ref: Iterable[str] = (),
+    published: Iterable[str] = (),
     dispatch: Dispatch | None = None,
     home: HomeCalls | None = None,
 ) -> C: ...
@@ -62,6 +64,7 @@ def proxied(
     hide: Iterable[str] = (),
     readonly: Iterable[str] = (),
     by_ref: Iterable[str] = (),
+    published: Iterable[str] = (),
     dispatch: Dispatch | None = None,
     home: HomeCalls | None = None,
 ) -> Callable[[C], C]: ...
@@ -73,6 +76,7 @@ def proxied(  # noqa: PLR0913 - the one place where a class is described
     hide: Iterable[str] = (),
     readonly: Iterable[str] = (),
     by_ref: Iterable[str] = (),
+    published: Iterable[str] = (),
     dispatch: Dispatch | None = None,
     home: HomeCalls | None = None,
 ) -> Any:
@@ -91,6 +95,7 @@ def proxied(  # noqa: PLR0913 - the one place where a class is described
         readonly: names of attributes that proxies may read but neither set nor delete.
         by_ref: names of methods and attributes whose results travel by reference as well, whatever
             they are: a list, a lock, an open file.
+        published: names of attributes that proxies read without a call; see `published`.
         dispatch: who runs calls. "serial", the default: the thread that serves, one at a time.
             "threads": a thread of the owner's for each thread of a client's, so calls may block and
             run at once, and locks that belong to a thread work. "asyncio": as serial, and async
@@ -110,6 +115,7 @@ def proxied(  # noqa: PLR0913 - the one place where a class is described
         _names("by_ref", by_ref),
         _word("dispatch", dispatch, get_args(Dispatch)),
         _word("home", home, get_args(HomeCalls)),
+        _names("published", published),
     )
     if not classes:
         return functools.partial(_describe, options=options)
@@ -156,6 +162,32 @@ def readonly(member: M, /) -> M:
             f"cannot replace anyway: leave the marker out"
         )
     return mark(member, "readonly")
+
+
+def published(member: M, /) -> M:
+    """Let proxies read this property of a class without a call, from memory that they share.
+
+    The owner puts the value there after every call that it serves, before the reply, so a proxy
+    that has changed it reads the change; and what the owner itself changes within 50 ms, as long as
+    its listener is served. So the property is computed often, and should be quick. Attributes are
+    named in ``@proxied(published=["balance"])`` instead.
+
+    It is for numbers, texts and other small values that can be pickled. One that takes more than
+    232 bytes, goes by reference or raises is asked for, as any attribute is. Each attribute is
+    published by itself: what must agree belongs into one, as a tuple. A read does not wait for
+    blocks of `locked`. After the death of the owner a proxy may read the last value for 50 ms more
+    and, where it was read again and again without a pause, 256 times more.
+
+    Raises:
+        SpecError: the member is a static or class method, or it is nothing that a marker can
+            stand over. (One that stays a method is refused when an object of the class is shared.)
+    """
+    if issubclass(type(unmarked(member)), (staticmethod, classmethod)):
+        raise SpecError(
+            f"@published stands over properties, and {_label(member)} is a method: what it returns "
+            f"depends on its arguments, so make it a property, or leave the marker out"
+        )
+    return mark(member, "published")
 
 
 def by_reference(member: M, /) -> M:
@@ -255,7 +287,7 @@ def mark(member: M, word: str) -> M:
     if not _has(inner, "__get__"):
         raise SpecError(
             f"@{word} stands over methods and properties, and {inner!r} is data: name it in "
-            f"@proxied(expose=..., hide=..., readonly=...) of its class instead"
+            f"@proxied(expose=..., hide=..., readonly=..., published=...) of its class instead"
         )
     plain, calling, data = _get_carriers()
     if _has(inner, "__set__") or _has(inner, "__delete__"):

@@ -4,7 +4,8 @@ A spec travels as a plain tuple, so that a client needs none of the libraries th
 `Members` is that tuple made ready for use: both sides build one and ask it the same questions,
 the client to answer without a round trip, the owner because it trusts nothing that arrives.
 
-    plain      = (module, qualname, doc, mro, methods, attributes, hidden, closed, readonly, oneway)
+    plain      = (module, qualname, doc, mro, methods, attributes, hidden, closed, readonly, oneway,
+                  published)
     mro        = ((module, qualname), ...)            most derived first, without object
     methods    = ((name, parameters, returns, doc), ...)   special methods among them
     parameters = None where no signature is known, else ((name, kind, default, annotation), ...)
@@ -14,6 +15,7 @@ the client to answer without a round trip, the owner because it trusts nothing t
     closed     = True where only the names in methods and attributes exist (the option expose)
     readonly   = (name, ...)                          attributes that clients may not change
     oneway     = (name, ...)                          methods whose callers do not wait for them
+    published  = (name, ...)                          attributes that they read without a call
 """
 
 from __future__ import annotations
@@ -56,12 +58,22 @@ class Members:
         plain: the spec as it travels.
         names: method names by member number (the numbers below `FIRST_METHOD` are unused).
         numbers: member numbers by method name.
+        published: the attributes that are read without a call, each with its number among them.
     """
 
-    __slots__ = ("_attributes", "_closed", "_hidden", "_readonly", "names", "numbers", "plain")
+    __slots__ = (
+        "_attributes",
+        "_closed",
+        "_hidden",
+        "_readonly",
+        "names",
+        "numbers",
+        "plain",
+        "published",
+    )
 
     def __init__(self, plain: Plain) -> None:
-        methods, attributes, hidden, closed, readonly, _ = plain[4:10]
+        methods, attributes, hidden, closed, readonly, _, published = plain[4:11]
         self.plain = plain
         self.names: tuple[str, ...] = ("",) * FIRST_METHOD + tuple(m[0] for m in methods)
         self.numbers = {name: n for n, name in enumerate(self.names) if name}
@@ -69,6 +81,7 @@ class Members:
         self._hidden = frozenset(hidden)
         self._closed: bool = closed
         self._readonly = frozenset(readonly)
+        self.published: dict[str, int] = {name: n for n, name in enumerate(published)}
 
     @property
     def class_name(self) -> str:

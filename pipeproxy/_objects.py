@@ -161,6 +161,16 @@ class Shared:
             return function(self.target, *rest, **(kwargs or {}))
         return use_attribute(self.target, self.members, member, *args)
 
+    def begin(self, objects: Objects) -> None:
+        """Become one of what a listener answers for."""
+
+    def join(self, known: Any) -> None:
+        """Have what the same object has on another listener: it has one section."""
+        self.section, self.actor = known.section, known.actor
+
+    def end(self) -> None:
+        """Cease to be called: nobody holds it any more."""
+
 
 def use_attribute(target: Any, members: Members, member: int, name: str, value: Any = None) -> Any:
     """Get, set or delete an attribute of an object.
@@ -260,9 +270,13 @@ class Objects:
     Attributes:
         clients: the processes that can hold objects, by their tokens.
         by_number: what is shared, by number; to look at only.
+        publisher: what publishes attributes of them; None if nothing does.
+        publications: what it publishes.
     """
 
     def __init__(self) -> None:
+        self.publisher: Any = None
+        self.publications: dict[int, Any] = {}
         self.clients: dict[bytes, Client] = {}
         self.by_number: dict[int, Shared] = {}
         self._by_identity: dict[int, Shared] = {}
@@ -317,10 +331,11 @@ class Objects:
 
     def _join(self, shared: Shared) -> None:
         """Give an object the section that it has already, if it is shared somewhere else too."""
+        shared.begin(self)
         for others in list(_everywhere.all):
             known = None if others is self else others.of(shared.target)
             if known is not None:
-                shared.section, shared.actor = known.section, known.actor
+                shared.join(known)
 
     def lend(self, shared: Shared, client: Client, ident: int) -> Shared:
         """Let a client hold an object, by the ident of the call whose reply it travels with."""
@@ -374,6 +389,7 @@ class Objects:
                 return
             shared = self.by_number.get(number)
             if shared is not None:
+                shared.end()
                 if self._by_identity.get(id(shared.target)) is shared:
                     del self._by_identity[id(shared.target)]
                 del self.by_number[number]

@@ -7,9 +7,9 @@ from collections.abc import Collection
 from typing import Any
 
 from ._activities import here
-from ._faces import face_of, travels_alive
+from ._faces import shareable, travels_alive
 from ._members import name_of
-from ._objects import EVERY_MEMBER, Client, Face, Objects, Shared
+from ._objects import EVERY_MEMBER, Face, Objects, Shared
 from ._parcels import Parcel
 from ._proxy import Proxy, link_of, members_of
 from ._references import PlainRoute, arrive, homes, open_stream
@@ -42,7 +42,7 @@ class Outgoing:
         "_streams",
     )
 
-    def __init__(self, route: PlainRoute, objects: Objects, client: Client, ident: int) -> None:
+    def __init__(self, route: PlainRoute, objects: Objects, client: Any, ident: int) -> None:
         self._route = route
         self._objects = objects
         self._client = client
@@ -102,7 +102,7 @@ class Outgoing:
             return reduced
         shared = self._objects.of(value)
         if shared is not None or value is self._live or travels_alive(value):
-            return self._lend(shared or Shared(value, face_of(value)))
+            return self._lend(shared or shareable(value))
         iterates = hasattr(kind, "__next__") or hasattr(kind, "__anext__")
         if value is self._streamed or (iterates and not issubclass(kind, io.IOBase)):
             return self._stream(value)

@@ -64,6 +64,7 @@ class Proxy:
 
     # Known attributes are in the class too, but without a getter, so that Python comes here for
     # them: a getter's AttributeError would bring it here a second time, and make a second call.
+    # (The getters of published ones make no call.)
     def __getattr__(self, name: str) -> Any:
         self._pipeproxy_members.check_read(name)
         return self._pipeproxy_link.call(GET, (name,), None)
@@ -210,6 +211,32 @@ def _loaded_class(module: str, qualname: str) -> type[Any] | None:
     return original
 
 
+def unread(plain: Plain) -> list[Any]:
+    """Return where a link keeps what was read of its object's published attributes: nothing yet."""
+    return [_UNREAD] * len(plain[10])
+
+
+#: In the place of the word of a slot, a version and values; this word never is that version.
+_UNREAD: tuple[Any, ...] = ({(): None}, 0, ())
+
+
+def _reader(index: int) -> Callable[[Any], Any]:
+    """Return the getter of a published attribute, by its number among them.
+
+    Where its value has to be asked for, AttributeError leads to `Proxy.__getattr__`.
+    """
+
+    def read(self: Any) -> Any:
+        link = self._pipeproxy_link
+        word, version, values = link.latest[index]
+        if word[()] == version:
+            for value in values:
+                return value
+        return link.read(index, link.latest)
+
+    return read
+
+
 def _concatenated(self: Any, other: Any) -> Any:
     return other + self.copy()
 
@@ -217,16 +244,19 @@ def _concatenated(self: Any, other: Any) -> Any:
 def _make_class(plain: Plain) -> type[Proxy]:
     module, qualname, doc, _, methods, attributes = plain[:6]
     name = qualname.rpartition(".")[2] + "Proxy"
+    members = Members(plain)
     namespace: dict[str, Any] = {
         "__slots__": (),
         "__module__": __name__,
         "__doc__": doc,
         "__hash__": Proxy.__hash__,
-        "_pipeproxy_members": Members(plain),
+        "_pipeproxy_members": members,
         "_pipeproxy_class": staticmethod(lambda: None),
     }
     for attribute, text in attributes:
-        namespace[member_name(attribute)] = property(doc=text)
+        number = members.published.get(attribute)
+        getter = None if number is None else _reader(number)
+        namespace[member_name(attribute)] = property(getter, doc=text)
     filename = f"<pipeproxy {name} {next(_numbers)}>"
     namespace.update(functions(filename, module, qualname, methods, plain[9]))
     if not _CONCATENATED.isdisjoint(plain[3]) and {"__add__", "copy"} <= namespace.keys():

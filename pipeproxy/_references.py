@@ -26,7 +26,7 @@ from ._held import Holdings, idents
 from ._members import Plain
 from ._objects import Shared
 from ._parcels import Encoded, Parcel, Place
-from ._proxy import Proxy, link_of, make_proxy
+from ._proxy import Proxy, link_of, make_proxy, unread
 from ._sections import Block
 from ._streams import Stream
 from ._values import copied
@@ -65,6 +65,7 @@ class Link:
             they take the number of the entering, and the first a reference to the block that is
             entered: if that is no more, the section is left. Likewise.
         keep: let the object live for as long as this process. Likewise.
+        read, latest: how published attributes are read without a call; see `_readings`. Likewise.
     """
 
     __slots__ = (
@@ -72,9 +73,11 @@ class Link:
         "call",
         "enter",
         "keep",
+        "latest",
         "leave",
         "number",
         "plain",
+        "read",
         "route",
         "start",
         "withdraw",
@@ -86,11 +89,13 @@ class Link:
     leave: Callable[[int], None]
     withdraw: Callable[[int], None]
     keep: Callable[[], None]
+    read: Callable[[int, list[Any]], Any]
 
     def __init__(self, route: Route, number: int, plain: Plain) -> None:
         self.route = route
         self.number = number
         self.plain = plain
+        self.latest = unread(plain)
 
     def lead_to(self, owner: Owner) -> Link:
         """Reach the object through its owner, which is another process."""
@@ -100,6 +105,7 @@ class Link:
         self.leave = partial(owner.inside.leave, self.number)
         self.withdraw = partial(owner.inside.withdraw, self.number)
         self.keep = partial(owner.held.keep, self.number)
+        self.read = partial(owner.read_published, self.number)
         return self
 
     @property

@@ -21,8 +21,9 @@ from ._activities import activity_of, here
 from ._attendance import Attendance
 from ._callers import Caller
 from ._calls import guests
-from ._door import Door, Knock, Offer, Route, hello
+from ._door import Asking, Door, Knock, Offer, Route, hello
 from ._objects import Client, Objects
+from ._published import Publisher
 from ._residence import Residence
 from ._wire import FAREWELL, HELLO, LEAVE, header
 from .errors import ProtocolError
@@ -65,6 +66,7 @@ class Service:
         self.waited = self.ran = 0.0
         self._route, self._door, self._objects = route, door, objects
         self.residence = residence
+        self._publisher = Publisher(route, objects, residence)
         self._attendance = Attendance(
             tuple(route), objects, residence, self.beside, self._alert, self._admit
         )
@@ -176,7 +178,7 @@ class Service:
         attendance = self._attendance
         if attendance.has_news():
             timeout = 0
-        elif self.dispatch.blocked and (timeout is None or timeout > _LOOK_EVERY):
+        elif self.looks and (timeout is None or timeout > _LOOK_EVERY):
             timeout = _LOOK_EVERY
         if self.batches.waiting:
             timeout = self._until_due(timeout)
@@ -201,6 +203,8 @@ class Service:
             self._answer_door()
         if self.batches.waiting:
             answered += self.dispatch.run_batches(len(self.callers.readers))
+        if not answered and self._objects.publications:  # else it was done before each reply
+            self._publisher.look()
         if attendance.ready or (self.dispatch.later and not self.dispatch.guest):
             self._door.wake()
         self._warm = answered > 0
@@ -212,6 +216,11 @@ class Service:
         """Return the seconds to wait at most, or fewer: until a batch of calls is to be run."""
         due = self.dispatch.batch_due_in()
         return timeout if due is None or (timeout is not None and timeout < due) else due
+
+    @property
+    def looks(self) -> bool:
+        """Whether it has to look, every 50 ms, at what cannot wake it."""
+        return bool(self.dispatch.blocked or self._objects.publications)
 
     def _count_running(self) -> None:
         now = monotonic()
@@ -243,17 +252,20 @@ class Service:
             self.residence.serve()
 
     def _admit(self) -> None:
-        """Open a channel for everybody who knocked."""
+        """Open a channel for everybody who knocked, and take or give memory where asked to."""
         for come in self._door.read():
             try:
                 if type(come) is Offer:
                     self._accept(come)
+                elif type(come) is Asking:
+                    self._publisher.offer(come)
                 elif type(come) is Knock:
                     self._let_in(come)
             except (OSError, ProtocolError):
                 pass  # it sent what nobody can wait for or map; all it sent closes itself
             finally:
-                self._attendance.let_go(come.token)
+                if type(come) is Knock:
+                    self._attendance.let_go(come.token)
 
     def _accept(self, offer: Offer) -> None:
         client = self._objects.clients.get(offer.token)
@@ -329,6 +341,7 @@ class Service:
         with _descriptors.lock:  # see `_workers`
             for caller in list(self.callers.readers.values()):
                 caller.send(header(FAREWELL, 0))
+            self._publisher.close()
             self._close_copies()
         self.dispatch.errands.close(list(self._objects.clients.values()))
         self._door.close()
@@ -345,6 +358,7 @@ class Service:
     def forked(self) -> None:
         """In a forked child: the loop is the parent's. Close the copies, say and change nothing."""
         guests.clear()
+        self._publisher.forked()
         self._close_copies()
         self.dispatch.errands.forked()
         self._door.close_copies()

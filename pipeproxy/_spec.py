@@ -82,6 +82,7 @@ class Spec:
     closed: bool
     readonly: tuple[str, ...]
     oneway: tuple[str, ...]
+    published: tuple[str, ...]
     conduct: Conduct = Conduct()
 
     @property
@@ -121,8 +122,36 @@ def _describe(survey: Survey) -> Spec:
         closed,
         tuple(sorted(readonly)),
         tuple(name for name in shown if "oneway" in survey.marks(name)),
+        _published(survey, shown),
         _conduct(survey),
     )
+
+
+def _published(survey: Survey, shown: list[str]) -> tuple[str, ...]:
+    """Decide what is read without a call."""
+    options = options_for(survey)
+    named = {name for o in options for name in o.published}
+    _check_exist(survey, "published", named, survey.known())
+    by_ref = {name for o in options for name in o.by_ref}
+    found = named.union(n for n in survey.definitions if "published" in survey.marks(n))
+    for name in sorted(found):
+        where = f"published names {survey.cls.__qualname__}.{name}"
+        if name in survey.methods:
+            raise SpecError(
+                f"{where}, which is a method, and is called and not read: make it a property, or "
+                f"leave it out of published"
+            )
+        if name not in shown:
+            raise SpecError(
+                f"{where}, which proxies do not show: expose it, annotate it in the class if it is "
+                f"set from outside, or leave it out of published"
+            )
+        if name in by_ref or "by_reference" in survey.marks(name):
+            raise SpecError(
+                f"{where}, which travels by reference, and only copies can be published: leave it "
+                f"out of one of the two"
+            )
+    return tuple(sorted(found))
 
 
 def _conduct(survey: Survey) -> Conduct:

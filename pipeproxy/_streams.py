@@ -34,7 +34,8 @@ _METHODS: Final = (
     ("throw", _THROWN, None, None),
     ("close", (), None, None),
 )
-_PLAIN: Plain = (__name__, "Source", None, ((__name__, "Source"),), _METHODS, (), (), True, (), ())
+_NAMED: Final = __name__, "Source"
+_PLAIN: Plain = (*_NAMED, None, (_NAMED,), _METHODS, (), (), True, (), (), ())
 FACE: Final = Face(Members(_PLAIN))
 ASYNC_FACE: Final = Face(Members(_PLAIN), is_async=True)
 _TAKE, _THROW, _CLOSE = range(FIRST_METHOD, FIRST_METHOD + 3)

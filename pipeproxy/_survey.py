@@ -69,6 +69,12 @@ class Survey:
                 f"method, which a proxy cannot replace anyway: leave the marker out, or put "
                 f"@property above it"
             )
+        if is_method and "published" in marks_of(member):
+            raise SpecError(
+                f"@published stands over properties, and {self.cls.__qualname__}.{name} is a "
+                f"method, which is called and not read: put @property above the marker, or leave "
+                f"it out"
+            )
         if not is_method and "blocking" in marks_of(member):
             raise SpecError(
                 f"@blocking stands over methods, and {self.cls.__qualname__}.{name} is none: say "

@@ -223,7 +223,7 @@ def test_the_source_goes_when_its_class_goes():
 
 def plain(name: Any = "method", *parameters: Any, attributes: Any = ()) -> tuple[Any, ...]:
     methods = ((name, parameters, None, None),)
-    return ("bank", "Account", None, (), methods, attributes, (), False, ())
+    return ("bank", "Account", None, (), methods, attributes, (), False, (), (), ())
 
 
 @pytest.mark.parametrize(

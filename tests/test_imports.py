@@ -12,7 +12,7 @@ from types import ModuleType
 import pytest
 
 import pipeproxy
-from pipeproxy import errors, share
+from pipeproxy import errors, proxied, share
 
 ROOT = Path(__file__).parent.parent
 HEAVY = {"wrapt", "attr", "attrs", "inspect", "asyncio", "concurrent.futures", "numpy"}
@@ -77,9 +77,25 @@ def test_a_client_unpickles_a_proxy_and_calls_without_heavy_libraries() -> None:
         assert loaded_by(UNPICKLE + CALL, stdin=pickled) & HEAVY == set()
 
 
+def test_a_client_that_reads_what_is_published_loads_no_more() -> None:
+    proxy, listener = share(Board())
+    with listener, listener.background():
+        program = UNPICKLE.replace("account", "board") + "print([board.notice for _ in range(3)])"
+        assert loaded_by(program, stdin=pickle.dumps(proxy)) & HEAVY == set()
+        assert listener.stats().calls == {"Board's attributes": 1}
+
+
+@proxied(published=["notice"])
+class Board:
+    notice = "none"
+
+
 def test_the_public_names_are_these() -> None:
-    names = "Host Listener Shared blocking by_ref by_reference by_value end_with exposed hidden"
-    names += " locked proxied readonly share spawn spawning timeout"
+    names = "Host Listener Shared aio batch blocking by_ref by_reference by_value end_with exposed"
+    names += (
+        " hidden locked notify oneway proxied published readonly run share spawn spawning submit"
+    )
+    names += " timeout"
     assert sorted(pipeproxy.__all__) == sorted([*names.split(), *errors.__all__])
 
 

@@ -24,6 +24,7 @@ from pipeproxy._marks import (
     marks_of,
     options_of,
     proxied,
+    published,
     readonly,
     unmarked,
 )
@@ -83,6 +84,7 @@ def test_options_keep_no_class_alive():
         (lambda: proxied(expose="secret"), "expose='secret' is one text"),
         (lambda: proxied(readonly=3), "readonly=3 is no collection of names"),
         (lambda: proxied(readonly=["a", 3]), "readonly holds 3"),
+        (lambda: proxied(published="a"), "published='a' is one text"),
         (lambda: proxied(dispatch="thread"), "dispatch='thread' is none of 'serial', 'threads'"),
         (lambda: proxied(home=1), "home=1 is none of 'caller', 'queue'"),
     ],
@@ -138,7 +140,7 @@ class Marked:
     method = exposed(add)
     fixed = hidden(staticmethod(len))
     maker = hidden(classmethod(lambda cls: cls))
-    name = readonly(property(lambda self: "n", doc="The name."))
+    name = published(readonly(property(lambda self: "n", doc="The name.")))
     once = readonly(hidden(functools.cached_property(lambda self: object())))
     named = hidden(Named())
 
@@ -149,7 +151,7 @@ def test_marks_are_found_in_the_class():
         "method": {"exposed"},
         "fixed": {"hidden"},
         "maker": {"hidden"},
-        "name": {"readonly"},
+        "name": {"readonly", "published"},
         "once": {"readonly", "hidden"},
         "named": {"hidden"},
     }
@@ -431,6 +433,8 @@ class Inner:
         (lambda: hidden(property(len)).getter(exposed(add)), "exposed and hidden at once"),
         (lambda: readonly(staticmethod(add)), "add is a method"),
         (lambda: readonly(classmethod(add)), "add is a method"),
+        (lambda: published(staticmethod(add)), "add is a method.*make it a property"),
+        (lambda: published(hidden(classmethod(add))), "add is a method"),
         (lambda: readonly(hidden(staticmethod(add))), "add is a method"),
         (lambda: readonly(Inner), "not over the class Inner: use @proxied"),
         (lambda: hidden(Inner), "not over the class Inner: use @proxied"),

@@ -31,6 +31,8 @@ def members(**changes: object) -> Members:
         "hidden": ("pin",),
         "closed": False,
         "readonly": ("number",),
+        "oneway": (),
+        "published": ("balance",),
     }
     return Members(tuple((fields | changes).values()))
 

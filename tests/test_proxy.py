@@ -784,7 +784,7 @@ class Link:
         return call
 
 methods = (("deposit", (("amount", 1, "5", "int"),), None, None),)
-plain = ("bank", "Account", None, (("bank", "Account"),), methods, (), (), False, ())
+plain = ("bank", "Account", None, (("bank", "Account"),), methods, (), (), False, (), (), ())
 assert make_proxy(plain, Link()).deposit(7) == (3, (), {"amount": 7})
 heavy = "wrapt attr attrs asyncio concurrent.futures numpy inspect dis".split()
 print(*[name for name in heavy if name in sys.modules])

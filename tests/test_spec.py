@@ -9,7 +9,15 @@ import weakref
 import attrs
 import pytest
 
-from pipeproxy._marks import blocking, by_reference, exposed, hidden, proxied, readonly
+from pipeproxy._marks import (
+    blocking,
+    by_reference,
+    exposed,
+    hidden,
+    proxied,
+    published,
+    readonly,
+)
 from pipeproxy._members import FIRST_METHOD, Members
 from pipeproxy._spec import Attribute, Conduct, Method, Parameter, Spec, describe
 from pipeproxy.errors import NotExposed, SpecError
@@ -65,6 +73,8 @@ def test_a_spec_says_all_of_a_class():
         hidden=(),
         closed=False,
         readonly=(),
+        oneway=(),
+        published=(),
     )
 
 
@@ -389,6 +399,104 @@ def test_what_is_no_class_cannot_be_described():
         describe(5)
 
 
+# Published ---------------------------------------------------------------------------------------
+
+
+def test_what_is_published_is_said_by_options_and_markers_and_inherited():
+    @proxied(published=["balance"])
+    class Base(Account):
+        @published
+        @property
+        def twice(self): ...
+
+    @proxied(published=["owner"], expose=["_pin", "twice", "balance", "owner"])
+    class Derived(Base):
+        @property
+        @published
+        def _pin(self): ...
+
+        @property
+        def twice(self): ...
+
+    assert describe(Base).published == ("balance", "twice")
+    assert describe(Derived).published == ("_pin", "balance", "owner", "twice")
+    assert Members(describe(Base).plain).published == {"balance": 0, "twice": 1}
+    assert describe(Account).published == ()
+
+
+def unknown():
+    @proxied(published=["balanse"])
+    class Wrong(Account): ...
+
+    return Wrong
+
+
+def a_method():
+    @proxied(published=["deposit"])
+    class Wrong(Account): ...
+
+    return Wrong
+
+
+def a_marked_method():
+    class Wrong(Account):
+        @published
+        def deposit(self, amount): ...
+
+    return Wrong
+
+
+def private():
+    @proxied(published=["_pin"])
+    class Wrong(Account): ...
+
+    return Wrong
+
+
+def a_hidden_one():
+    class Wrong(Account):
+        @hidden
+        @published
+        @property
+        def rich(self): ...
+
+    return Wrong
+
+
+def by_reference_too():
+    class Wrong(Account):
+        @by_reference
+        @published
+        @property
+        def rich(self): ...
+
+    return Wrong
+
+
+def by_reference_as_named():
+    @proxied(published=["balance"], by_ref=["balance"])
+    class Wrong(Account): ...
+
+    return Wrong
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (unknown, "'balanse', which .*Wrong does not have: did you mean 'balance'"),
+        (a_method, r"Wrong\.deposit, which is a method.*make it a property"),
+        (a_marked_method, r"Wrong\.deposit is a method.*put @property above"),
+        (private, r"Wrong\._pin, which proxies do not show: expose it"),
+        (a_hidden_one, r"Wrong\.rich, which proxies do not show"),
+        (by_reference_too, r"Wrong\.rich, which travels by reference"),
+        (by_reference_as_named, r"Wrong\.balance, which travels by reference"),
+    ],
+)
+def test_what_cannot_be_published_is_an_error(make, says):
+    with pytest.raises(SpecError, match=says):
+        describe(make())
+
+
 # Conduct -----------------------------------------------------------------------------------------
 
 
@@ -425,7 +533,7 @@ def test_conduct_does_not_travel():
     class Shelf:
         items: list
 
-    assert len(describe(Shelf).plain) == 9
+    assert len(describe(Shelf).plain) == 11
 
 
 def test_a_property_cannot_be_blocking():

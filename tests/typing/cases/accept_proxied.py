@@ -7,7 +7,7 @@ from typing import Generic, TypeVar
 
 from typing_extensions import assert_type
 
-from pipeproxy import batched, exposed, hidden, proxied, readonly, share, submit
+from pipeproxy import batched, exposed, hidden, proxied, published, readonly, share, submit
 
 T = TypeVar("T")
 
@@ -51,6 +51,12 @@ class Bare:
         return 100
 
     @property
+    @published
+    @readonly
+    def worth(self) -> float:
+        return 1.5
+
+    @property
     @exposed
     def pin(self) -> int:
         return 1234
@@ -64,7 +70,7 @@ class Bare:
         return []
 
 
-@proxied(hide=("secret",), readonly=["size"])
+@proxied(hide=("secret",), readonly=["size"], published=["size"])
 class WithOptions:
     secret = "s"
     size = 3
@@ -106,6 +112,7 @@ def marked_members_keep_their_types(bare: Bare) -> None:
     assert_type(Bare.rate("1.5"), float)
     assert_type(Bare.closed("ada"), Bare)
     assert_type(bare.limit, int)
+    assert_type(bare.worth, float)
     assert_type(bare.pin, int)
     bare.pin = 4321
     assert_type(bare.statement, list[str])

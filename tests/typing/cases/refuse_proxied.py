@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pipeproxy import batched, exposed, hidden, proxied, readonly
+from pipeproxy import batched, exposed, hidden, proxied, published, readonly
 from tests.typing.cases.accept_proxied import Bare, Box, Model
 
 proxied(Bare("ada"))  # E: call-overload | reportArgumentType
@@ -10,6 +10,7 @@ proxied(Bare, Box)  # E: call-overload | reportCallIssue
 proxied(cls=Bare)  # E: call-overload | reportCallIssue
 proxied(exposes=("a",))  # E: call-overload | reportCallIssue
 proxied(hide=3)  # E: call-overload | reportArgumentType
+proxied(published=3)  # E: call-overload | reportArgumentType
 
 
 @proxied
@@ -25,6 +26,11 @@ class Marked:
 
     @size.setter
     def size(self, size: int) -> None: ...
+
+    @property
+    @published
+    def length(self) -> int:
+        return 4
 
     @property
     @hidden
@@ -46,6 +52,7 @@ def decorated_classes_and_members_are_not_any(box: Box[int], marked: Marked) -> 
     marked._audit(0.5).deposit(3)  # E: attr-defined | reportAttributeAccessIssue
     marked.size.deposit(3)  # E: attr-defined | reportAttributeAccessIssue
     marked.size = "small"  # E: assignment | reportAttributeAccessIssue
+    marked.length.deposit(3)  # E: attr-defined | reportAttributeAccessIssue
     marked.weight = 6  # E: misc | reportAttributeAccessIssue
     marked.height.deposit(3)  # E: attr-defined | reportAttributeAccessIssue
 
