@@ -25,7 +25,7 @@ from ._errands import Errands, too_large
 from ._members import name_of
 from ._objects import Client, Objects, Shared
 from ._outgoing import Outgoing
-from ._parcels import BULK_FROM, Parcel
+from ._parcels import Parcel
 from ._references import PlainRoute
 from ._reports import report
 from ._residence import Residence
@@ -40,7 +40,6 @@ from ._wire import (
     ENTER,
     FAILURE,
     LEAVE,
-    LIMIT,
     RESULT,
     RETIRE,
     UP_FAILURE,
@@ -494,40 +493,45 @@ class Dispatch:
         """Run one call, by the right of its section; return the kind and payload of its reply."""
         _, ident, _, member, payload = frame
         args: tuple[Any, ...] = ()
-        cargo = None
         try:
             if type(payload) is Cargo:
-                cargo, payload = payload, payload.read()
-            try:
-                args, kwargs = codec.decode_call(payload)
-            except CodecError:
-                args, kwargs = arguments_of(shared, frame)  # says of which method they are
-            if cargo is None:
+                args, kwargs = arguments_of(shared, frame)
+                call = partial(shared.call, member, args, kwargs)
+                value = _run_with((client, payload), call)
+            else:
+                try:
+                    args, kwargs = codec.decode_call(payload)
+                except CodecError:
+                    args, kwargs = arguments_of(shared, frame)  # says of which method they are
                 value = shared.call(member, args, kwargs)
-            else:
-                del payload
-                value = _run_with((client, cargo), partial(shared.call, member, args, kwargs))
-            if not ident:
-                return over(cargo)
-            answer: bytes | Parcel
-            kind = type(value)
-            if kind in codec.ATOMS and (kind not in codec.BLOBS or len(value) < BULK_FROM):
-                answer = codec.atom(value)
-            else:
-                outgoing = Outgoing(self._route, self._objects, client, ident)
-                answer = outgoing.encode(value, shared, member, args)
-            if type(answer) is bytes and len(answer) <= LIMIT:
-                return RESULT, answer
-            reply = pack_reply(RESULT, answer, cargo)
-            if reply is None:
-                self._objects.take_back(client, ident)
-                raise too_large(answer, name_of(shared.members.plain, member, args))
-            return reply
+            if type(value) in codec.SMALL and ident:
+                return RESULT, codec.atom(value)  # as nearly always
+            return self._reply(value, client, shared, frame, args)
         except MustWait:
             raise
         except BaseException as error:  # of the method, or of what it returned
             where = name_of(shared.members.plain, member, args)
             return self._failure(error, where, client, ident)
+
+    def _reply(
+        self, value: Any, client: Client, shared: Shared, frame: Frame, args: tuple[Any, ...]
+    ) -> Reply:
+        """Return the reply of a call that has returned something."""
+        _, ident, _, member, payload = frame
+        cargo = payload if type(payload) is Cargo else None
+        if not ident:
+            return over(cargo)
+        answer: bytes | Parcel
+        if codec.is_small(value):
+            answer = codec.atom(value)
+        else:
+            outgoing = Outgoing(self._route, self._objects, client, ident)
+            answer = outgoing.encode(value, shared, member, args)
+        reply = pack_reply(RESULT, answer, cargo)
+        if reply is None:
+            self._objects.take_back(client, ident)
+            raise too_large(answer, name_of(shared.members.plain, member, args))
+        return reply
 
     def _failure(self, error: BaseException, where: str, client: Client, ident: int) -> Reply:
         self.errors += 1

@@ -20,7 +20,7 @@ from ._rebuild import safe_str
 
 __all__ = [
     "ATOMS",
-    "BLOBS",
+    "SMALL",
     "Refer",
     "atom",
     "decode",
@@ -33,6 +33,7 @@ __all__ = [
     "encode_result",
     "explain_call",
     "explain_result",
+    "is_small",
 ]
 
 #: What a value is written as.
@@ -48,11 +49,12 @@ _CONTAINERS = frozenset({list, dict, set, frozenset, tuple, bytearray})
 #: A culprit is looked for so deep, and among so many items on each level.
 _MAX_DEPTH, _MAX_ITEMS = 12, 10_000
 
-#: Of these, one may be so large that it has to travel beside the pipe.
-BLOBS = frozenset({bytes, str})
+#: Of these, one may be so large that it has to travel beside the pipe; of the others, none.
+_BLOBS = frozenset({bytes, str})
+SMALL = ATOMS - _BLOBS
 
 _all_atoms = ATOMS.issuperset
-_all_small_atoms = (ATOMS - BLOBS).issuperset
+_all_small_atoms = SMALL.issuperset
 
 #: ``atom(value)``: the bytes of a value whose exact type is one of `ATOMS`.
 atom = partial(dumps, protocol=5)
@@ -77,7 +79,7 @@ def encode(value: object, refer: Refer | None = None) -> bytes:
 
 def encode_result(value: object, refer: Refer | None = None) -> bytes | Parcel:
     """As `encode`, but what is large is a parcel."""
-    if type(value) in ATOMS and not _is_bulk(value):
+    if is_small(value):
         return atom(value)
     return _tried(write_apart, "a value", partial(_ask_one, value, refer), refer)
 
@@ -97,8 +99,13 @@ def encode_atoms(args: tuple[Any, ...], kwargs: dict[str, Any] | None) -> bytes 
     return None
 
 
+def is_small(value: object) -> bool:
+    """Whether nobody need be asked how a value travels, and it goes through the pipe."""
+    return type(value) in ATOMS and not _is_bulk(value)
+
+
 def _is_bulk(value: Any) -> bool:
-    return type(value) in BLOBS and len(value) >= BULK_FROM
+    return type(value) in _BLOBS and len(value) >= BULK_FROM
 
 
 def encode_call(
@@ -161,11 +168,8 @@ def decode(payload: Encoded, where: str = "a value") -> Any:
     Raises:
         CodecError: it cannot be rebuilt in this process; the text names what is missing.
     """
-    buffers: Sequence[Any] | None = None
-    if type(payload) is Parcel:
-        buffers, payload = payload.buffers, payload.pickle
     try:
-        return loads(payload, buffers=buffers)
+        return _loads(payload) if type(payload) is Parcel else loads(payload)
     except Exception as error:
         del payload  # a traceback that is kept must not keep the buffer from being resized
         raise CodecError(f"{where} cannot be rebuilt here: {_worded(error)}") from error
@@ -177,11 +181,8 @@ def decode_call(payload: Encoded, where: str = "a call") -> tuple[tuple[Any, ...
     Raises:
         CodecError: as `decode`; also where the bytes hold something else than a call.
     """
-    buffers: Sequence[Any] | None = None
-    if type(payload) is Parcel:
-        buffers, payload = payload.buffers, payload.pickle
     try:
-        value = loads(payload, buffers=buffers)
+        value = _loads(payload) if type(payload) is Parcel else loads(payload)
         if type(value) is tuple:
             return value, {}
         if type(value) is list and tuple(map(type, value)) == (tuple, dict):
@@ -191,6 +192,10 @@ def decode_call(payload: Encoded, where: str = "a call") -> tuple[tuple[Any, ...
         del payload
         text = f"the arguments of {where} cannot be rebuilt here: {_worded(error)}"
         raise CodecError(text) from error
+
+
+def _loads(parcel: Parcel) -> Any:
+    return loads(parcel.pickle, buffers=parcel.buffers)
 
 
 # Explaining: after a failure, at leisure --------------------------------------------------------
