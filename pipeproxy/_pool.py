@@ -229,13 +229,9 @@ def _is_over(line: Line | None) -> bool:
 
 def _fits(size: int) -> bool:
     """Whether this process may make one more segment of this size."""
-    sizes = []
-    for known in _made:
-        segment = known()
-        if segment is None:
-            _discard(known)
-        else:
-            sizes.append(segment.size)
+    for gone in [known for known in _made if known() is None]:
+        _discard(gone)
+    sizes = [segment.size for known in _made if (segment := known()) is not None]
     return sum(sizes) + size <= MOST_BYTES // 2 and len(sizes) < MOST_SEGMENTS // 2
 
 
