@@ -48,6 +48,10 @@ class Cargo:
         self.context = context
         self.segment = place.segment
 
+    def __len__(self) -> int:
+        """The bytes of it that came through the pipe."""
+        return len(self._payload)
+
     def read(self) -> Encoded:
         """Return the arguments, as they are encoded.
 

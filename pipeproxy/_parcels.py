@@ -26,8 +26,9 @@ from ._buffers import Segment, private
 from ._wire import BULK
 from .errors import ProtocolError
 
-#: Encoded values from this size on travel beside the pipe, and so do buffers in them.
-BULK_FROM: Final = 1 << 17
+#: Encoded values from this size on travel beside the pipe, and so do buffers in them. There and
+#: back, 48 KiB take 120 µs beside it and 93 through it, 64 KiB 130 and 153, 100 KB 132 and 172.
+BULK_FROM: Final = 1 << 16
 #: Buffers in a segment begin at a multiple of this.
 ALIGNED: Final = 64
 

@@ -189,10 +189,8 @@ class Pool:
 
     def _tidy(self) -> None:
         """Give up what is lost, and what was not used for a while; the next call tells."""
-        for ident, (_, reference) in list(self._late.items()):
-            line = reference()
-            if line is None or line.pipe.closed:
-                self._late.pop(ident, None)
+        for ident in [ident for ident, (_, line) in list(self._late.items()) if _is_over(line())]:
+            self._late.pop(ident, None)
         for number, lease in list(self._out.items()):
             segment = self._all.get(number)
             if segment is not None and lease() is None:
@@ -201,9 +199,10 @@ class Pool:
         if now < self._trim_at:
             return
         self._trim_at = now + KEEP / 10
-        for segment in self._idle(KEEP):
+        idle = self._idle(KEEP)
+        for segment in idle:
             self._give_up(segment)
-        if not self._all and not self._late:
+        if idle and not self._all:
             self._expected.clear()
             self.in_use = False
 
@@ -224,15 +223,15 @@ class Pool:
             table.pop(segment.number, None)
 
 
+def _is_over(line: Line | None) -> bool:
+    return line is None or line.pipe.closed
+
+
 def _fits(size: int) -> bool:
     """Whether this process may make one more segment of this size."""
-    sizes = []
-    for known in _made:
-        segment = known()
-        if segment is None:
-            _discard(known)
-        else:
-            sizes.append(segment.size)
+    for gone in [known for known in _made if known() is None]:
+        _discard(gone)
+    sizes = [segment.size for known in _made if (segment := known()) is not None]
     return sum(sizes) + size <= MOST_BYTES // 2 and len(sizes) < MOST_SEGMENTS // 2
 
 

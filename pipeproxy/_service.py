@@ -68,7 +68,7 @@ class Service:
         self.residence = residence
         self._publisher = Publisher(route, objects, residence)
         self._attendance = Attendance(
-            tuple(route), objects, residence, self.beside, self._alert, self._admit
+            tuple(route), objects, residence, self.beside, self._alert, self._look
         )
         self.callers = self._attendance.callers
         self.dispatch = self._attendance.dispatch
@@ -76,6 +76,7 @@ class Service:
         self.upcalls = self._attendance.upcalls
         self._waiter = Waiter(self.callers.poller, 1, route.spin)
         self._warm = self._is_knocked = False
+        self._put_off: list[Knock] = []
         self._since = monotonic()
         self._thread = 0
         for number in door.descriptors:
@@ -176,7 +177,7 @@ class Service:
 
     def _turn(self, timeout: float | None) -> int:
         attendance = self._attendance
-        if attendance.has_news():
+        if attendance.has_news() or self._put_off:
             timeout = 0
         elif self.looks and (timeout is None or timeout > _LOOK_EVERY):
             timeout = _LOOK_EVERY
@@ -253,24 +254,44 @@ class Service:
 
     def _admit(self) -> None:
         """Open a channel for everybody who knocked, and take or give memory where asked to."""
-        for come in self._door.read():
+        put_off, self._put_off = self._put_off, []
+        for knock in [*put_off, *self._take_knocks()]:
             try:
-                if type(come) is Offer:
-                    self._accept(come)
-                elif type(come) is Asking:
-                    self._publisher.offer(come)
-                elif type(come) is Knock:
-                    self._let_in(come)
-            except (OSError, ProtocolError):
-                pass  # it sent what nobody can wait for or map; all it sent closes itself
+                self._let_in(knock)
+            except OSError:
+                pass  # it sent what nobody can wait for; all it sent closes itself
             finally:
-                if type(come) is Knock:
-                    self._attendance.let_go(come.token)
+                self._attendance.let_go(knock.token)
+
+    def _look(self) -> None:
+        """Take what was offered at the door; who knocked has to wait for the end of the turn."""
+        self._hear_knock()
+        self._put_off += self._take_knocks()
+
+    def _take_knocks(self) -> list[Knock]:
+        knocks = []
+        for come in self._door.read():
+            if type(come) is Offer:
+                self._accept(come)
+            elif type(come) is Asking:
+                self._hand_out(come)
+            elif type(come) is Knock:
+                knocks.append(come)
+        return knocks
+
+    def _hand_out(self, asking: Asking) -> None:
+        try:
+            self._publisher.offer(asking)
+        except OSError:
+            pass  # there is no memory, or nobody waits for it any more
 
     def _accept(self, offer: Offer) -> None:
         client = self._objects.clients.get(offer.token)
         if client is not None and client.life is not None:
-            client.borrowed.accept(offer)
+            try:
+                client.borrowed.accept(offer)
+            except (OSError, ProtocolError):
+                pass  # it is no memory, or this process can map no more; a frame may name it
 
     def _let_in(self, knock: Knock) -> None:
         client = self._introduce(knock)

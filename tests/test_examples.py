@@ -47,3 +47,10 @@ def test_workers_share_a_model_and_each_gets_its_own_results(tmp_path: Path) -> 
     results, average = run("model.py", tmp_path)
     assert results == "6 workers got what is theirs, 1200 inputs in all"
     assert float(average.split()[0]) > 1
+
+
+def test_images_come_out_of_a_darkroom_as_they_should(tmp_path: Path) -> None:
+    lines = run("images.py", tmp_path)
+    assert [line.split()[0] for line in lines] == ["Manager", "pipeproxy"]
+    assert all(line.split()[1:3] == ["24", "images,"] for line in lines)
+    assert all(line.endswith("each as it should be: True") for line in lines)

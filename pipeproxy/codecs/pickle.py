@@ -74,14 +74,21 @@ def encode(value: object, refer: Refer | None = None) -> bytes:
     """
     if type(value) in ATOMS:
         return atom(value)
-    return _tried(write, "a value", partial(_ask_one, value, refer), refer)
+    try:
+        return write(_asked(value, refer), refer)
+    except Exception as error:
+        return _write_again(write, error, "a value", value, partial(_asked, value, refer), refer)
 
 
 def encode_result(value: object, refer: Refer | None = None) -> bytes | Parcel:
     """As `encode`, but what is large is a parcel."""
     if is_small(value):
         return atom(value)
-    return _tried(write_apart, "a value", partial(_ask_one, value, refer), refer)
+    try:
+        return write_apart(_asked(value, refer), refer)
+    except Exception as error:
+        ask = partial(_asked, value, refer)
+        return _write_again(write_apart, error, "a value", value, ask, refer)
 
 
 def encode_atoms(args: tuple[Any, ...], kwargs: dict[str, Any] | None) -> bytes | None:
@@ -121,10 +128,14 @@ def encode_call(
     atoms = encode_atoms(args, kwargs)
     if atoms is not None:
         return atoms
-    return _tried(write_apart, "the arguments", partial(_ask_all, args, kwargs, refer), refer)
+    try:
+        return write_apart(_all_asked(args, kwargs, refer), refer)
+    except Exception as error:
+        ask = partial(_all_asked, args, kwargs, refer)
+        return _write_again(write_apart, error, "the arguments", args, ask, refer)
 
 
-def _ask_one(value: Any, refer: Refer | None) -> Any:
+def _asked(value: Any, refer: Refer | None) -> Any:
     """Return what is to be pickled in the place of a value, if pickle itself would not ask."""
     if refer is None or type(value) not in _CONTAINERS:
         return value
@@ -132,30 +143,34 @@ def _ask_one(value: Any, refer: Refer | None) -> Any:
     return value if reduced is NotImplemented else Reduced(reduced)
 
 
-def _ask_all(args: tuple[Any, ...], kwargs: dict[str, Any] | None, refer: Refer | None) -> Any:
-    args = tuple([_ask_one(value, refer) for value in args])
+def _all_asked(args: tuple[Any, ...], kwargs: dict[str, Any] | None, refer: Refer | None) -> Any:
+    args = tuple([_asked(value, refer) for value in args])
     if kwargs:
-        return [args, {name: _ask_one(value, refer) for name, value in kwargs.items()}]
+        return [args, {name: _asked(value, refer) for name, value in kwargs.items()}]
     return args
 
 
-def _tried(write: Callable[..., W], what: str, ask: partial[Any], refer: Refer | None) -> W:
-    """Return what is written of a value.
+def _write_again(  # noqa: PLR0913, PLR0917 - all that was tried
+    write: Callable[..., W],
+    failed: Exception,
+    what: str,
+    value: object,
+    ask: Callable[[], Any],
+    refer: Refer | None,
+) -> W:
+    """Try once more what has failed, then carefully, and return what that gives.
 
-    What is raised once, and not when it is tried again, was most likely raised by a signal handler,
-    and is raised as it is.
+    Raises:
+        CodecError: it fails again.
+        Exception: `failed`, if it does not: that was raised by a signal handler, most likely.
     """
-    try:
-        return write(ask(), refer)
-    except Exception as error:
-        failed = error
     try:
         write(ask(), refer)
     except Exception:
         try:
             return write(ask(), refer, CAREFULLY)
         except Exception as error:
-            raise _refused(what, ask.args[0], error) from error
+            raise _refused(what, value, error) from error
     raise failed
 
 
