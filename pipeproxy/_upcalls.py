@@ -202,7 +202,9 @@ class Way:
     ) -> Any:
         """Call an object there, or further up."""
         client, cargo = here.cargo or (None, None)
-        segment = cargo.lend(payload) if cargo and client is self._caller.client else None
+        segment = (
+            cargo.lend(payload) if cargo is not None and client is self._caller.client else None
+        )
 
         def say() -> bytes:  # the chain that comes from there goes on there
             left = _deadline.left(deadline)
