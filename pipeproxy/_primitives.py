@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable
 from functools import partial
 from time import monotonic
-from typing import Any
+from typing import Any, Final
 
 from . import _deadline
 from ._activities import here
@@ -27,6 +27,13 @@ from ._waits import (
     keep_undo,
     slices,
 )
+from .transports.pipe import wait_for
+
+#: Seconds for which a call that has to wait only looks, again and again, twice as long each time,
+#: before it is woken by whoever gives back what it waits for. Mostly that one is about to take it
+#: again: to wake this one each time, and mostly in vain, costs both more than the wait.
+_FIRST_PAUSE: Final = 0.0002
+_LAST_PAUSE: Final = 0.002
 
 
 class _Holdings:
@@ -280,8 +287,19 @@ class Barrier(Stand):
 
 def _take(stand: Stand, timeout: float | None) -> bool:
     """Take what a stand stands for, within so many seconds."""
-    acquire = stand._target.acquire
-    return acquire(False) or any(acquire(True, seconds) for seconds in slices(stand, timeout))
+    acquire, pause = stand._target.acquire, _FIRST_PAUSE
+    if acquire(False):
+        return True
+    for seconds in slices(stand, timeout):
+        if pause > _LAST_PAUSE:
+            if acquire(True, seconds):
+                return True
+        else:
+            wait_for(timeout=min(pause, seconds))
+            pause *= 2
+            if acquire(False):
+                return True
+    return False
 
 
 def _take_lock(stand: Stand, blocking: bool, timeout: float | None) -> bool:
