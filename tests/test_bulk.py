@@ -39,6 +39,7 @@ from pipeproxy import (
 )
 from pipeproxy._channel import Channel
 from pipeproxy._parcels import BULK_FROM
+from pipeproxy._proxy import link_of
 
 from .children import Child, outcome, poll_until, run
 from .support import fork, interrupt, open_descriptors, opened_since
@@ -733,3 +734,24 @@ def test_what_is_asked_back_goes_in_the_memory_that_came_with_the_call() -> None
     proxy, listener = share(Store())
     with listener:
         assert max(run("fork", listener, count_records, proxy)) < 1000
+
+
+def notify_much(proxy: Any) -> int:
+    """Return how many segments are out after many calls that get no reply, and one that does."""
+    big = np.ones(MANY)
+    pool = link_of(proxy).call.func.__self__._pool  # type: ignore[attr-defined]
+    for _ in range(5):
+        for _ in range(20):
+            notify(proxy.fail, big)
+            notify(proxy.keep, big)
+        proxy.ping()
+    return len(pool._out)
+
+
+def test_the_memory_of_calls_that_get_no_reply_comes_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[Any] = []
+    monkeypatch.setattr(sys, "unraisablehook", told.append)
+    proxy, listener = share(Store())
+    with listener:
+        assert run("fork", listener, notify_much, proxy) == 0
+    assert len(told) == 100
