@@ -87,11 +87,15 @@ def reply(kind: int, encoded: bytes | Parcel, cargo: Cargo | None) -> Reply | No
     return kind, record + data
 
 
-def over(cargo: Cargo | None) -> Reply:
-    """Return what is said to the client of a call that gets no reply."""
-    if cargo is None or cargo.segment is None:
+def over(payload: object) -> Reply:
+    """Return what is said to the client of a call that gets no reply, when it is over.
+
+    Args:
+        payload: that of its frame.
+    """
+    if type(payload) is not Cargo or payload.segment is None:
         return 0, b""
-    return TAKEN, pack_number(cargo.segment.number)
+    return TAKEN, pack_number(payload.segment.number)
 
 
 class Borrowed:

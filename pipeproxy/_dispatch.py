@@ -511,7 +511,8 @@ class Dispatch:
             raise
         except BaseException as error:  # of the method, or of what it returned
             where = name_of(shared.members.plain, member, args)
-            return self._failure(error, where, client, ident)
+            reply = self._failure(error, where, client, ident)
+            return reply if ident else over(payload)
 
     def _reply(
         self, value: Any, client: Client, shared: Shared, frame: Frame, args: tuple[Any, ...]
@@ -520,7 +521,7 @@ class Dispatch:
         _, ident, _, member, payload = frame
         cargo = payload if type(payload) is Cargo else None
         if not ident:
-            return over(cargo)
+            return over(payload)
         answer: bytes | Parcel
         if codec.is_small(value):
             answer = codec.atom(value)

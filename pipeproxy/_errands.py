@@ -14,7 +14,7 @@ from typing import Any, Final
 from . import _descriptors
 from ._activities import MustWait, here
 from ._batches import Batches
-from ._borrowed import Cargo
+from ._borrowed import Cargo, over
 from ._borrowed import reply as pack_reply
 from ._callers import SILENCE, Caller, Errand, Reply, arguments_of
 from ._members import name_of
@@ -101,20 +101,22 @@ class Errands:
         """Return the reply for what a function returns or raises as the result of a call."""
         client, shared, ident = errand.caller.client, errand.shared, errand.ident
         _, _, _, member, payload = errand.frame
+        cargo = payload if type(payload) is Cargo else None
         try:
             value = run()
             if not ident:
-                return SILENCE
+                return over(payload)
             outgoing = Outgoing(self._route, self._objects, client, ident)
             answer = outgoing.encode(value, shared, member, errand.args)
-            reply = pack_reply(RESULT, answer, payload if type(payload) is Cargo else None)
+            reply = pack_reply(RESULT, answer, cargo)
             if reply is None:
                 outgoing.take_back()
                 raise too_large(answer, name_of(shared.members.plain, member, errand.args))
             return reply
         except BaseException as error:
             where = name_of(shared.members.plain, member, errand.args)
-            return self._fail(error, where, client, ident)
+            failed = self._fail(error, where, client, ident)
+            return failed if ident else over(payload)
 
     def cancel(self, caller: Caller, ident: int) -> None:
         """Give up a call that has begun, if it runs still."""

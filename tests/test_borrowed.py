@@ -63,6 +63,7 @@ def test_a_call_is_as_ever_but_for_its_cargo() -> None:
     assert call == [CALL, 1, 7, 5]
     assert type(cargo) is Cargo
     assert cargo.context is None
+    assert len(cargo) == 0  # of the owner's memory
     context = pack_context(inf, 4, (b"p" * 16,))
     *call, cargo = borrowed.open(bulk(CALL_WITHIN, context), nothing)
     assert call == [CALL_WITHIN, 1, 7, 5]

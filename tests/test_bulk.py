@@ -26,14 +26,20 @@ from pipeproxy import (
     _pool,
     aio,
     batch,
+    batched,
+    blocking,
     by_ref,
     notify,
+    oneway,
+    proxied,
     share,
     spawn,
     submit,
     timeout,
 )
+from pipeproxy._channel import Channel
 from pipeproxy._parcels import BULK_FROM
+from pipeproxy._proxy import link_of
 
 from .children import Child, outcome, poll_until, run
 from .support import fork, interrupt, open_descriptors, opened_since
@@ -626,3 +632,126 @@ def test_bulk_goes_by_every_verb(context: BaseContext) -> None:
         }
         if sys.platform == "linux":
             child.do(proxy.segments).result(listener)
+
+
+# Dispatch -----------------------------------------------------------------------------------------
+
+
+class Waiting(Store):
+    @blocking
+    def slowly(self, value: Any) -> Any:
+        return value * 2
+
+    @oneway
+    def note(self, value: Any) -> None:
+        self.kept.append(value)
+
+    @blocking
+    @oneway
+    def note_slowly(self, value: Any) -> None:
+        self.kept.append(value)
+
+    @batched(max=8, within=0.01)
+    def together(self, values: list[Any]) -> list[Any]:
+        return [value + len(values) * 0 for value in values]
+
+
+def by_every_dispatch(proxy: Any) -> dict[str, Any]:
+    big = np.arange(2.0 * MANY)
+    seen: dict[str, Any] = {}
+    for _ in range(3):
+        seen["blocking"] = bool((proxy.slowly(big) == 2 * big).all())
+    for number in range(20):
+        proxy.note(big * number)
+        proxy.note_slowly(big * number)
+    seen["batched"] = []
+    for _ in range(2):
+        futures = [submit(proxy.together, big * number) for number in range(20)]
+        fine = [(each.result() == big * n).all() for n, each in enumerate(futures)]
+        seen["batched"].append(all(fine))
+    seen["plain"] = bool((proxy.together(big) == big).all())
+    proxy.slowly(1)  # all notes before it, in this thread's order, are taken
+    seen["notes"] = sorted(proxy.total(number) for number in range(40)) == sorted(
+        float((big * number).sum()) for number in range(20) for _ in range(2)
+    )
+    return seen
+
+
+def test_bulk_goes_to_every_kind_of_method(context: BaseContext) -> None:
+    proxy, listener = share(Waiting())
+    with listener:
+        assert run(context, listener, by_every_dispatch, proxy) == {
+            "blocking": True,
+            "batched": [True, True],
+            "plain": True,
+            "notes": True,
+        }
+
+
+@proxied(dispatch="asyncio")
+class Async:
+    async def double(self, value: Any) -> Any:
+        await asyncio.sleep(0)
+        return value * 2
+
+
+def double_all(proxy: Any) -> bool:
+    big = np.arange(2.0 * MANY)
+    fine = [bool((proxy.double(big) == 2 * big).all()) for _ in range(3)]
+    futures = [submit(proxy.double, big * number) for number in range(30)]
+    fine += [bool((each.result() == big * 2 * n).all()) for n, each in enumerate(futures)]
+    return all(fine)
+
+
+def test_bulk_goes_to_tasks() -> None:
+    async def serve() -> bool:
+        proxy, listener = share(Async())
+        with listener, Child("spawn", double_all, proxy) as child:
+            serving = asyncio.create_task(listener.serve_async())
+            fine: bool = await asyncio.to_thread(child.result)
+            serving.cancel()
+            return fine
+
+    assert asyncio.run(serve())
+
+
+def count_records(proxy: Any) -> list[int]:
+    """Return what the owner said in line while it called back, in bytes."""
+    sizes: list[int] = []
+    first = Channel.receive
+
+    def receive(channel: Channel) -> Any:
+        frames = first(channel)
+        sizes.extend(len(frame[4]) for frame in frames or ())
+        return frames
+
+    Channel.receive = receive  # type: ignore[method-assign]
+    proxy.apply(by_ref(np.negative), np.ones(MANY))
+    return sizes
+
+
+def test_what_is_asked_back_goes_in_the_memory_that_came_with_the_call() -> None:
+    proxy, listener = share(Store())
+    with listener:
+        assert max(run("fork", listener, count_records, proxy)) < 1000
+
+
+def notify_much(proxy: Any) -> int:
+    """Return how many segments are out after many calls that get no reply, and one that does."""
+    big = np.ones(MANY)
+    pool = link_of(proxy).call.func.__self__._pool  # type: ignore[attr-defined]
+    for _ in range(5):
+        for _ in range(20):
+            notify(proxy.fail, big)
+            notify(proxy.keep, big)
+        proxy.ping()
+    return len(pool._out)
+
+
+def test_the_memory_of_calls_that_get_no_reply_comes_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[Any] = []
+    monkeypatch.setattr(sys, "unraisablehook", told.append)
+    proxy, listener = share(Store())
+    with listener:
+        assert run("fork", listener, notify_much, proxy) == 0
+    assert len(told) == 100

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pipeproxy import CodecError, NotExposed, Released, _borrowed, _dispatch
+from pipeproxy import CodecError, NotExposed, Released, _borrowed
 from pipeproxy._activities import Activity
 from pipeproxy._callers import Caller
 from pipeproxy._dispatch import Dispatch
@@ -141,9 +141,9 @@ def test_arguments_that_are_none_name_the_method(
 def test_a_result_that_is_too_large_is_an_error_and_not_a_frame(
     dispatch: Dispatch, shared: Shared, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for room in (_dispatch, _borrowed):
-        monkeypatch.setattr(room, "LIMIT", 1)
-    error = call(dispatch, shared, "add", 1)
+    monkeypatch.setattr(_borrowed, "LIMIT", 1)
+    shared.target.value = [1]
+    error = call(dispatch, shared, "add", [2])
     assert type(error) is CodecError
     assert "Subject.add" in str(error)
 
