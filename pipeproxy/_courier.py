@@ -8,7 +8,9 @@ without it as long as nothing is in flight on their line.
 from __future__ import annotations
 
 import threading
+import weakref
 from _thread import start_new_thread
+from collections.abc import Callable
 from math import inf
 from time import monotonic
 from typing import Any, Final
@@ -34,6 +36,7 @@ class Courier:
 
     def _reset(self) -> None:
         self._flights: dict[Flight, None] = {}
+        self._watched: dict[weakref.ref[Descriptor], weakref.WeakMethod[Callable[[], object]]] = {}
         #: A pipe by which its sleep is ended; and whether it was, since it last began to look.
         self._bell: list[Descriptor] = []
         self._is_rung = False
@@ -68,9 +71,17 @@ class Courier:
         if moment < self._wakes and not self._is_rung:
             self._ring()
 
+    def watch(self, life: Descriptor, act: Callable[[], object]) -> None:
+        """Call a method, in its thread, once the process of a life descriptor is dead.
+
+        Neither the descriptor nor the method's object is kept for that.
+        """
+        self._watched[weakref.ref(life)] = weakref.WeakMethod(act)
+        self._ring()
+
     def _ring(self) -> None:
         if not self._bell:
-            self._make_bell()
+            self.open_bell()
         self._is_rung = True
         try:
             self._bell[1].write(b"!")
@@ -82,7 +93,7 @@ class Courier:
             # middle of `Thread.start`.
             start_new_thread(self._begin, ())
 
-    def _make_bell(self) -> None:
+    def open_bell(self) -> None:
         from multiprocessing.util import Finalize  # here, as only who lets calls fly pays for it
 
         with _descriptors.lock:
@@ -119,10 +130,23 @@ class Courier:
                 self._is_rung = False
             for flight in list(self._flights):
                 self._carry(flight)
+            self._mourn()
+
+    def _mourn(self) -> None:
+        """Tell of the dead, and forget whom nobody asks for any more."""
+        for known, method in list(self._watched.items()):
+            life, act = known(), method()
+            if life is None or act is None:
+                del self._watched[known]
+            elif _life.is_dead(life):
+                del self._watched[known]
+                act()
 
     def _sleep(self) -> None:
         self._wakes = inf  # from here on whatever is new has to ring
-        wants = {(self._bell[0].fileno(), False)}
+        lives = [known() for known in list(self._watched)]
+        wants = {(end.fileno(), False) for end in (self._bell[0], *lives) if end is not None}
+        del lives
         moment = inf
         for flight in list(self._flights):
             wants |= flight.wants()

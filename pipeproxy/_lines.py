@@ -206,6 +206,19 @@ class Lines:
             raise self.died()
         return self._life
 
+    def watch(self) -> Descriptor | None:
+        """Return the owner's life descriptor; None where the system has none.
+
+        Raises:
+            OwnerDied: it is dead.
+        """
+        if self._life is None:
+            try:
+                self._life = _life.watch(self.route.pid)
+            except ProcessLookupError:
+                raise self.died() from None
+        return self._life
+
     def is_dead(self) -> bool:
         """Whether the owner is seen to be dead."""
         if self._life is None:
@@ -249,11 +262,7 @@ class Lines:
     def _open(self, deadline: float | None, beside: Beside | None) -> Line:
         if self._farewell:
             raise self.closed()
-        if self._life is None:
-            try:
-                self._life = _life.watch(self.route.pid)
-            except ProcessLookupError:
-                raise self.died() from None
+        self.watch()
         for _ in range(_REFUSALS):
             line, nonce = self._knock(deadline)
             if self._is_accepted(line, nonce, deadline, beside):

@@ -175,8 +175,7 @@ def published(member: M, /) -> M:
     It is for numbers, texts and other small values that can be pickled. One that takes more than
     232 bytes, goes by reference or raises is asked for, as any attribute is. Each attribute is
     published by itself: what must agree belongs into one, as a tuple. A read does not wait for
-    blocks of `locked`. After the death of the owner a proxy may read the last value for 50 ms more
-    and, where it was read again and again without a pause, 256 times more.
+    blocks of `locked`. When the owner has died a read raises `OwnerDied`, as a call does.
 
     Raises:
         SpecError: the member is a static or class method, or it is nothing that a marker can

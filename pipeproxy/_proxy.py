@@ -216,8 +216,8 @@ def unread(plain: Plain) -> list[Any]:
     return [_UNREAD] * len(plain[10])
 
 
-#: In the place of the word of a slot, a version and values; this word never is that version.
-_UNREAD: tuple[Any, ...] = ({(): None}, 0, ())
+#: In the place of the word of a slot, a version and a value; this word never is that version.
+_UNREAD: tuple[Any, ...] = ({(): None}, 0, None)
 
 
 def _reader(index: int) -> Callable[[Any], Any]:
@@ -228,10 +228,12 @@ def _reader(index: int) -> Callable[[Any], Any]:
 
     def read(self: Any) -> Any:
         link = self._pipeproxy_link
-        word, version, values = link.latest[index]
-        if word[()] == version:
-            for value in values:
+        word, version, value = link.latest[index]
+        try:
+            if word[()] == version:
                 return value
+        except ValueError:
+            pass  # the owner is dead, and the word was let go of
         return link.read(index, link.latest)
 
     return read

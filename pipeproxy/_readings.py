@@ -2,10 +2,9 @@
 
 The last value of an attribute is kept with the version of its slot, and is right for as long as the
 slot has that. (Only atoms are kept: of anything else every reader gets a copy of its own.) But a
-dead owner changes no version any more. So what is kept is handed out a number of times only; then
-there is a look whether the owner lives, or was one less than 50 ms ago. That number is 1, and it
-doubles as long as it is used up in no time: who reads all the time does not look at a clock each
-time, and who reads now and then does.
+dead owner changes no version any more. So the courier waits for its death and then lets go of the
+words that hold the versions, which to look at is an error from there on. Where the system has no
+life descriptors nothing is kept, and each read looks whether the owner lives.
 
 Whatever cannot be read here is asked for: `Readings.read` raises AttributeError, upon which Python
 turns to ``__getattr__`` of the proxy, and that makes the call.
@@ -14,11 +13,11 @@ turns to ``__getattr__`` of the proxy, and that makes the call.
 from __future__ import annotations
 
 import os
-from itertools import repeat
 from time import monotonic
 from typing import Any, Final
 
 from . import _life, _memory, _slots
+from ._courier import courier
 from ._door import Route
 from ._handover import End, ask, take
 from ._lines import Lines
@@ -26,37 +25,8 @@ from ._slots import Slot
 from .codecs import pickle as codec
 from .errors import CodecError, ProtocolError
 
-#: Seconds between two looks whether the owner lives.
-_LOOK_EVERY: Final = 0.05
-#: How often a value is handed out, at most, without a look at the clock; and in how many seconds
-#: it must have been for that number to grow.
-_MOST: Final = 256
-_BRISK: Final = 0.001
 #: Seconds until a memory is asked for again that the owner could not make.
 _AGAIN: Final = 1.0
-
-
-class _Reading:
-    """One attribute of one object, as it is read here.
-
-    Attributes:
-        slot: where it is.
-        times: how often the latest value is handed out without a look at the clock.
-        since: when it was looked at.
-    """
-
-    __slots__ = ("since", "slot", "times")
-
-    def __init__(self, slot: Slot) -> None:
-        self.slot = slot
-        self.times = 1
-        self.since = 0.0
-
-    def pace(self, now: float) -> int:
-        """Return how often the value is handed out now."""
-        self.times = min(2 * self.times, _MOST) if now - self.since < _BRISK else 1
-        self.since = now
-        return self.times
 
 
 class Readings:
@@ -72,13 +42,23 @@ class Readings:
         self._lines = lines
         self._memory: memoryview | None = None
         self._asked: tuple[End, bytes] | None = None
-        self._look_at = self._ask_at = 0.0
-        self._known: dict[int, _Reading] = {}
+        self._ask_at = 0.0
+        self._is_watched = False
+        #: All slots of which something may be kept, by place; and the places of attributes.
+        self._slots: dict[int, Slot] = {}
+        self._places: dict[int, int] = {}
         _life.at_fork(self)
 
     def forked(self) -> None:
         """In a forked child: what is asked for will be the parent's; memory is this one's, too."""
         self._asked = None
+        self._forget()  # as nobody waits here for the death of the owner
+        self._is_watched = False
+
+    def _forget(self) -> None:
+        """Let nothing that is kept be handed out any more."""
+        while self._slots:
+            self._slots.popitem()[1].word.release()
 
     def read(self, number: int, index: int, latest: list[Any]) -> Any:
         """Return the value of an attribute.
@@ -87,20 +67,19 @@ class Readings:
             number: that of the object.
             index: that of the attribute.
             latest: where the value is kept, at that index: the word of the version, the version,
-                and an iterator that yields the value as often as it may be handed out.
+                and the value.
 
         Raises:
             AttributeError: it has to be asked for.
         """
-        now = monotonic()
-        memory = self._memory or self._open(now)
-        if memory is None or not self._is_alive(now):
+        memory = self._memory or self._open(monotonic())
+        if memory is None or self._lines.is_dead():
             raise AttributeError("there is no memory to read it from")
         key = _slots.key_of(number, index)
-        reading = self._known.get(key) or self._find(memory, key)
-        found = None if reading is None else reading.slot.read(key)
-        if reading is None or found is None:
-            self._known.pop(key, None)
+        slot = self._find(memory, key)
+        found = None if slot is None else slot.read(key)
+        if slot is None or found is None:
+            self._places.pop(key, None)
             raise AttributeError("it is in no slot")
         version, payload = found
         if payload is None:
@@ -109,26 +88,30 @@ class Readings:
             value = codec.decode(payload)
         except CodecError:  # the call says of what it is
             raise AttributeError("it cannot be rebuilt here") from None
-        if type(value) in codec.ATOMS:
-            latest[index] = reading.slot.word, version, repeat(value, reading.pace(now))
+        if type(value) in codec.ATOMS and self._watch():
+            latest[index] = slot.word, version, value
         return value
 
-    def _find(self, memory: memoryview, key: int) -> _Reading | None:
-        place = _slots.find(memory, key)
+    def _find(self, memory: memoryview, key: int) -> Slot | None:
+        place = self._places.get(key)
         if place is None:
-            return None
-        if len(self._known) >= _slots.COUNT:  # most were of objects that are gone
-            self._known.clear()
-        reading = self._known[key] = _Reading(Slot(memory, place))
-        return reading
+            place = _slots.find(memory, key)
+            if place is None:
+                return None
+            if len(self._places) >= _slots.COUNT:  # most were of objects that are gone
+                self._places.clear()
+            self._places[key] = place
+        slot = self._slots.get(place)
+        return self._slots.setdefault(place, Slot(memory, place)) if slot is None else slot
 
-    def _is_alive(self, now: float) -> bool:
-        """Whether the owner lives, or did a moment ago; its memory outlives it."""
-        if now >= self._look_at:
-            if self._lines.is_dead():
-                return False
-            self._look_at = now + _LOOK_EVERY
-        return True
+    def _watch(self) -> bool:
+        """Let what is kept be forgotten once the owner is dead; return False if none could tell."""
+        if not self._is_watched:
+            life = self._lines.watch()
+            if life is not None:
+                courier.watch(life, self._forget)
+                self._is_watched = True
+        return self._is_watched
 
     def _open(self, now: float) -> memoryview | None:
         """Return the owner's memory once it has come; ask for it, and do not wait."""

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import settings
 
 from pipeproxy import _life
+from pipeproxy._courier import courier
 
 from .support import open_descriptors, opened_since
 
@@ -70,6 +71,7 @@ def descriptors_kept() -> Iterator[None]:
     resource_tracker.ensure_running()
     forkserver.ensure_running()
     _life.descriptor()
+    courier.open_bell()
     before = open_descriptors()
     yield
     left = opened_since(before)

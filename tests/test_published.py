@@ -21,7 +21,6 @@ from pipeproxy import (
     Listener,
     ListenerClosed,
     OwnerDied,
-    _readings,
     _slots,
     blocking,
     by_ref,
@@ -621,7 +620,7 @@ def open_many(branch: Branch, count: int) -> None:
         assert is_published(account)
         assert kept.balance == -1
     readings = link_of(branch).call.func.__self__._readings
-    assert len(readings._known) <= 8
+    assert len(readings._places) <= 8
 
 
 def test_slots_of_objects_that_are_gone_are_used_again(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -675,31 +674,9 @@ def test_a_slot_that_is_of_another_object_now_is_not_read() -> None:
 # Ends ---------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def _watchful(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let every read look whether the owner lives."""
-    monkeypatch.setattr(_readings, "_LOOK_EVERY", 0)
-    monkeypatch.setattr(_readings, "_BRISK", 0)
-
-
 def is_published(account: Any) -> bool:
     """Whether its balance has been read without a call."""
     return hasattr(link_of(account).latest[0][0], "obj")
-
-
-@pytest.mark.usefixtures("_watchful")
-def test_a_dead_owner_is_noticed_by_the_next_read() -> None:
-    account, host = spawn(Account)
-    with host:
-        for _ in range(3):
-            assert account.balance == 0
-        assert is_published(account)
-        host.process.kill()
-        host.process.join()
-        link_of(account).latest[0] = (*link_of(account).latest[0][:2], ())  # used up
-        for _ in range(3):
-            with pytest.raises(OwnerDied, match="SIGKILL"):
-                account.balance
 
 
 def test_a_dead_owner_is_noticed_in_the_end_by_who_only_reads() -> None:
@@ -715,7 +692,6 @@ def test_a_dead_owner_is_noticed_in_the_end_by_who_only_reads() -> None:
                 account.balance
 
 
-@pytest.mark.usefixtures("_watchful")
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere it is so always")
 def test_without_life_descriptors_the_dead_are_noticed_too(monkeypatch: pytest.MonkeyPatch) -> None:
     account, host = spawn(Account)

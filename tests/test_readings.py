@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from itertools import islice
 from typing import Any
 
 import pytest
 
-from pipeproxy import _readings, proxied, share, spawn
+from pipeproxy import OwnerDied, _readings, proxied, share, spawn
 from pipeproxy._proxy import link_of, unread
-from pipeproxy._readings import _MOST, _Reading
-from pipeproxy._slots import Slot
 
 from .children import Child
 from .support import open_descriptors, opened_since
@@ -23,42 +20,69 @@ class Account:
     balance = 0
 
 
-def paces(*moments: float) -> list[int]:
-    reading = _Reading(Slot(memoryview(bytearray(256)), 0))
-    return [reading.pace(moment) for moment in moments]
-
-
-def test_who_reads_now_and_then_looks_each_time() -> None:
-    assert paces(1, 2, 3, 4) == [1, 1, 1, 1]
-
-
-def test_who_reads_all_the_time_looks_less_and_less_up_to_a_limit() -> None:
-    found = paces(1, *[1 + number * 1e-5 for number in range(1, 12)])
-    assert found == [1, 2, 4, 8, 16, 32, 64, 128, 256, 256, 256, 256]
-    assert found[-1] == _MOST
-
-
-def test_after_a_pause_it_looks_again_each_time() -> None:
-    assert paces(1, 1.00001, 1.00002, 2, 3, 3.00001) == [1, 2, 4, 1, 1, 2]
-
-
-def test_a_kept_value_is_handed_out_as_often_as_it_may_be() -> None:
+def test_a_kept_value_is_handed_out_for_as_long_as_its_slot_has_that_version() -> None:
     account, host = spawn(Account)
     with host:
         account.balance
         account.balance
         latest = link_of(account).latest
-        word, version, _ = latest[0]
-        assert word[()] == version
-        latest[0] = word, version, islice(iter([5, 6, 7]), 3)
-        assert [account.balance for _ in range(4)] == [5, 6, 7, 0]
+        word, version, value = latest[0]
+        assert (word[()], value) == (version, 0)
+        latest[0] = word, version, 7
+        assert account.balance == 7
+        latest[0] = word, version - 2, 7
+        assert account.balance == 0
+
+
+def test_what_is_kept_is_forgotten_when_the_owner_is_dead() -> None:
+    account, host = spawn(Account)
+    with host:
+        account.balance
+        account.balance
+        word = link_of(account).latest[0][0]
+        host.process.kill()
+        while True:
+            try:
+                word[()]
+            except ValueError:
+                break
+        with pytest.raises(OwnerDied):
+            account.balance
+
+
+def test_a_forked_child_forgets_what_its_parent_kept_and_waits_for_the_death_itself() -> None:
+    account, host = spawn(Account)
+    with host:
+        account.balance
+        account.balance
+        with Child("fork", is_released, account) as child:
+            assert child.result()
+            assert child.do(read_until_kept, account).result()
+            host.process.kill()
+            assert child.do(read_until_the_end, account).result() == "OwnerDied"
+
+
+def is_released(account: Account) -> bool:
+    try:
+        link_of(account).latest[0][0][()]
+    except ValueError:
+        return True
+    return False
+
+
+def read_until_the_end(account: Account) -> str:
+    try:
+        while True:
+            account.balance
+    except OwnerDied as error:
+        return type(error).__name__
 
 
 def test_a_link_keeps_nothing_at_first_and_one_place_for_each() -> None:
     (nothing,) = unread((*[()] * 10, ("balance",)))
-    word, version, values = nothing
+    word, version, value = nothing
     assert word[()] != version
-    assert list(values) == []
+    assert value is None
 
 
 def read_until_kept(account: Account) -> bool:
