@@ -138,7 +138,7 @@ def test_a_method_of_required_arguments_is_one_line():
     lines, _ = inspect.getsourcelines(proxy_of(Account()).plain)
     assert [line.strip() for line in lines] == [
         "def plain(self, /, amount, memo):",
-        "return self._pipeproxy_link.call(3, (amount, memo), None)",
+        f"return self._pipeproxy_link.call({FIRST_METHOD}, (amount, memo), None)",
     ]
 
 

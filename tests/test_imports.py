@@ -91,11 +91,9 @@ class Board:
 
 
 def test_the_public_names_are_these() -> None:
-    names = "Host Listener Shared aio batch blocking by_ref by_reference by_value end_with exposed"
-    names += (
-        " hidden locked notify oneway proxied published readonly run share spawn spawning submit"
-    )
-    names += " timeout"
+    names = "Host Listener Shared aio batch batched blocking by_ref by_reference by_value cancelled"
+    names += " end_with exposed hidden locked notify oneway proxied published readonly run share"
+    names += " spawn spawning submit timeout"
     assert sorted(pipeproxy.__all__) == sorted([*names.split(), *errors.__all__])
 
 

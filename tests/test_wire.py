@@ -11,9 +11,11 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pipeproxy._wire import (
+    BATCH,
     BULK,
     CALL,
     CALL_WITHIN,
+    CANCEL,
     CLAIM,
     ENTER,
     FAILURE,
@@ -38,6 +40,7 @@ from pipeproxy._wire import (
     Decoder,
     Frame,
     header,
+    pack_batch,
     pack_context,
     pack_number,
     pack_pairs,
@@ -76,6 +79,7 @@ CLIENT_SAYS: list[Frame] = [
     (UP_RESULT | BULK, UP + 5, 0, 0, bytes(8) + b"result"),
     (UP_FAILURE | BULK, UP + 6, 0, 0, bytes(8) + b"why"),
     (RETIRE, 0, 0, 0, pack_pairs([(1, 0)])),
+    (CANCEL, 8, 0, 0, b""),
     (CALL, 2**64 - 1, 2**64 - 1, 2**16 - 1, bytes(range(256))),
 ]
 OWNER_SAYS: list[Frame] = [
@@ -190,6 +194,15 @@ def test_missing_is_what_the_frame_or_the_header_under_way_lacks(
     assert decoder.missing == 0
 
 
+@given(st.data())
+def test_the_frames_of_a_batch_are_handed_out_in_their_order(data: st.DataObject) -> None:
+    groups = data.draw(st.lists(histories(FROM_CLIENT, max_size=3).filter(bool), max_size=3))
+    batches = b"".join(pack_batch([to_bytes(frame) for frame in group]) for group in groups)
+    decoder = Decoder(FROM_CLIENT)
+    assert feed_all(decoder, data.draw(pieces(batches))) == [f for group in groups for f in group]
+    assert decoder.missing == 0
+
+
 @given(payloads, payloads)
 def test_a_payload_stays_what_it_is_while_others_arrive(first: bytes, second: bytes) -> None:
     decoder = Decoder(FROM_CLIENT)
@@ -228,7 +241,21 @@ def test_each_side_accepts_its_own_kinds_and_no_others(
     legal: frozenset[int], history: list[Frame]
 ) -> None:
     accepted = {kind for kind in range(2**16) if not illegal(legal, HEADER.pack(0, 1, 1, 3, kind))}
-    assert accepted == legal == {frame[0] for frame in history}
+    assert accepted == legal
+    assert legal - {BATCH} == {frame[0] for frame in history}
+
+
+TWO = stream(CLIENT_SAYS[:2])
+
+
+@pytest.mark.parametrize(
+    "inside",
+    [TWO[:-1], TWO + b"x", to_bytes((RESULT, 1, 0, 0, b"")), pack_batch([TWO[:24], TWO[24:]])],
+    ids=["cut off", "more than frames", "an owner's", "a batch"],
+)
+def test_a_batch_of_anything_but_frames_is_refused(inside: bytes) -> None:
+    with pytest.raises(ProtocolError):
+        Decoder(FROM_CLIENT).feed(to_bytes((BATCH, 0, 0, 0, inside)))
 
 
 def test_no_kind_is_for_both_sides() -> None:
@@ -265,7 +292,12 @@ def test_garbage_is_an_error_or_frames_that_say_just_that(
     data: st.DataObject, legal: frozenset[int]
 ) -> None:
     near_misses = st.builds(
-        HEADER.pack, st.integers(0, 40) | u32, u64, u64, u16, st.integers(0, 20)
+        HEADER.pack,
+        st.integers(0, 40) | u32,
+        u64,
+        u64,
+        u16,
+        st.integers(0, 20).filter(lambda kind: kind != BATCH),
     )
     garbage = b"".join(data.draw(st.lists(st.binary(max_size=60) | near_misses, max_size=8)))
     decoder = Decoder(legal)

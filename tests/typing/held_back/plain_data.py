@@ -5,6 +5,7 @@ from __future__ import annotations
 import array
 import asyncio
 import collections
+import contextlib
 import datetime
 import decimal
 import enum
@@ -182,7 +183,7 @@ def what_is_read_from_what_cannot_be_pickled(path: pathlib.Path) -> None:
     with socket.socket() as server:
         store.put(server.getsockname())
         store.put(server.fileno())
-    with sqlite3.connect(path) as database:
+    with contextlib.closing(sqlite3.connect(path)) as database:
         store.put(database.execute("select 1").fetchall())
         store.put(database.total_changes)
     lock = threading.Lock()
