@@ -93,8 +93,8 @@ class Attendance:
             answered += self.attend(caller)
         if self.ready:
             answered += self._attend_ready()
-        if self.dispatch.blocked:
-            self.dispatch.unblock()
+        if self.dispatch.admission.blocked:
+            self.dispatch.admission.unblock()
         return answered
 
     def _attend_ready(self) -> int:
@@ -356,7 +356,7 @@ class Attendance:
     def _cut(self, caller: Caller) -> None:
         caller.frames.clear()
         caller.ended, caller.serving = True, False
-        self.dispatch.give_up(caller)
+        self.dispatch.admission.give_up(caller)
         self.drop(caller)
 
 

@@ -13,23 +13,20 @@ from collections.abc import Callable
 from functools import partial
 from math import inf
 from time import monotonic
-from typing import Any, Final
 
 from . import _deadline
-from ._activities import Activity, MustWait, Served, activity_of, here
-from ._borrowed import Cargo, over
-from ._borrowed import reply as pack_reply
-from ._callers import SILENCE, Caller, Errand, Reply, arguments_of
-from ._deadlocks import Wait, waits
-from ._errands import Errands, too_large
+from ._activities import Served, activity_of, here
+from ._admission import Admission
+from ._answers import Answers
+from ._borrowed import Cargo
+from ._callers import SILENCE, Caller, Errand, Reply
+from ._deadlocks import waits
+from ._errands import Errands
 from ._members import name_of
-from ._objects import Client, Objects, Shared
-from ._outgoing import Outgoing
-from ._parcels import Parcel
+from ._objects import Objects, Shared
 from ._references import PlainRoute
-from ._reports import report
 from ._residence import Residence
-from ._sections import Entering, Entry, Section, stuck
+from ._sections import stuck
 from ._wire import (
     BULK,
     CALL,
@@ -38,13 +35,11 @@ from ._wire import (
     CANCEL,
     CLAIM,
     ENTER,
-    FAILURE,
     LEAVE,
     RESULT,
     RETIRE,
     UP_FAILURE,
     UP_RESULT,
-    WAITING,
     WAITS,
     Frame,
     header,
@@ -53,10 +48,7 @@ from ._wire import (
     unpack_pairs,
 )
 from .codecs import pickle as codec
-from .errors import Cancelled, CodecError, DeadlockError, ProtocolError, Released
-
-#: Seconds between two looks for circles of those who wait.
-_LOOK_EVERY: Final = 0.05
+from .errors import Cancelled, DeadlockError, ProtocolError, Released
 
 
 class Dispatch:
@@ -71,13 +63,12 @@ class Dispatch:
         look: looks who is at the door.
 
     Attributes:
-        errors: calls that ended in an exception.
         guest: the thread that polls only waits for something itself. So it runs calls of those only
             whom somebody may be waiting for: who are in a section, or belong to what waits.
         later: callers whose frames it did not serve as a guest.
         below: callers who need what a call further down the stack is in.
-        lined: callers whose first frame waits for a section.
-        blocked: sections that somebody waits for.
+        admission: who may go on, and who waits in line.
+        answers: what runs calls and makes their replies.
         errands: calls that are run aside.
     """
 
@@ -90,19 +81,16 @@ class Dispatch:
         say: Callable[[Caller, bytes], object],
         look: Callable[[], object],
     ) -> None:
-        self.errors = 0
         self.guest = False
         self.later: deque[Caller] = deque()
         self.below: deque[Caller] = deque()
-        self.lined: set[Caller] = set()
-        self._looked = 0.0
+        self.admission = Admission(objects, resume, say)
+        self.answers = Answers(objects, route)
+        self.errands = Errands(objects, route, self.answers.answer, self.answers.failure, resume)
         self._say = say
         self._look = look
-        self.blocked: set[Section] = set()
-        self.errands = Errands(objects, route, self.answer, self._failure, resume)
         self._residence = residence
         self._objects = objects
-        self._route = route
         self._resume = resume
 
     # -- frames -----------------------------------------------------------------------------------
@@ -130,7 +118,7 @@ class Dispatch:
                         if section.holder is None:
                             section.runner = caller.activity
                             caller.frames.popleft()
-                            reply = self.answer(caller.client, shared, frame)
+                            reply = self.answers.answer(caller.client, shared, frame)
             except BaseException:
                 if right._is_owned():
                     right.release()
@@ -163,10 +151,10 @@ class Dispatch:
 
     def _released(self, caller: Caller, frame: Frame) -> Reply:
         """Refuse a call of an object that is not shared, or not any more."""
-        self.give_up(caller)
+        self.admission.give_up(caller)
         caller.frames.popleft()
         error = Released(f"object {frame[2]} was given back, or never shared here")
-        return self._failure(error, f"object {frame[2]}", caller.client, frame[1])
+        return self.answers.failure(error, f"object {frame[2]}", caller.client, frame[1])
 
     def _served(self, caller: Caller, thread: int, path: tuple[bytes, ...]) -> Served:
         served = caller.served
@@ -199,17 +187,21 @@ class Dispatch:
             if runs and section.runner is not activity:  # further down this thread's stack
                 if section.is_stuck_with(activity):
                     raise stuck()
-                self._wait(caller, Wait(activity, section, where, partial(self._resume, caller)))
+                self.admission.wait(caller, section, activity, where)
                 if caller not in self.below:  # else it said more meanwhile
                     self.below.append(caller)
                 return None
             joins = frame[3] in shared.face.batched and self._joins_batch(errand)
-            if not runs and not joins and not self._is_in(section, caller, activity, where, {}):
+            if (
+                not runs
+                and not joins
+                and not self.admission.is_in(section, caller, activity, where, {})
+            ):
                 return None
         except DeadlockError as error:
-            self.give_up(caller)
+            self.admission.give_up(caller)
             caller.frames.popleft()
-            return self._failure(error, where, caller.client, frame[1])
+            return self.answers.failure(error, where, caller.client, frame[1])
         if frame[1] in caller.tasks:
             raise ProtocolError(f"two calls of ident {frame[1]} at once")
         if joins:
@@ -219,7 +211,7 @@ class Dispatch:
         caller.frames.popleft()
         caller.alone.discard(frame[1])
         reply = self._run(errand)
-        self._got_in(section, caller)
+        self.admission.got_in(section, caller)
         section.settle()
         if self.below:
             self._rise()
@@ -251,7 +243,7 @@ class Dispatch:
         """Run a call whose activity may be in the section."""
         shared, call = errand.shared, partial(self.errands.begin, errand)
         if not shared.face.is_async:
-            call = partial(self.answer, errand.caller.client, shared, errand.frame)
+            call = partial(self.answers.answer, errand.caller.client, shared, errand.frame)
         outer = here.serves
         try:
             here.serves = errand.served
@@ -265,9 +257,9 @@ class Dispatch:
         section = shared.section
         held = section.holder is not None or bool(section.line)
         if held:
-            if not self._is_in(section, caller, served.activity, where, {}):
+            if not self.admission.is_in(section, caller, served.activity, where):
                 return None
-            self._got_in(section, caller)
+            self.admission.got_in(section, caller)
         reply = None
         if shared.face.hurries and (held or frame[0] == CALL_WITHIN):  # else it was tried before
             reply = self.errands.hurry(caller, shared, frame)
@@ -318,7 +310,7 @@ class Dispatch:
             return SILENCE
         if kind == LEAVE:
             number = unpack_number(payload)
-            if not self._leave(caller.client, frame[2], number):
+            if not self.admission.leave(caller.client, frame[2], number):
                 caller.client.remember_left(number)
             caller.frames.popleft()
             return RESULT, b""
@@ -349,11 +341,11 @@ class Dispatch:
                 del caller.frames[place]
                 caller.alone.discard(ident)
                 if not place:
-                    self.give_up(caller)
+                    self.admission.give_up(caller)
                     self._resume(caller)
                 error = Cancelled("the call was given up before it began")
                 where = self._where(number, member)
-                what, answer = self._failure(error, where, caller.client, ident)
+                what, answer = self.answers.failure(error, where, caller.client, ident)
                 self._say(caller, header(what, len(answer), ident) + answer)
                 return
         self.errands.cancel(caller, ident)
@@ -375,179 +367,29 @@ class Dispatch:
         try:
             section = self._objects.find(target).section
         except Released as error:
-            self.give_up(caller)
+            self.admission.give_up(caller)
             frame = caller.frames.popleft()
-            return self._failure(error, f"object {target}", caller.client, frame[1])
+            return self.answers.failure(error, f"object {target}", caller.client, frame[1])
         behind = list(caller.frames)[1:]
         gone = caller.entry is not None and caller.entry[1].gone
         # A client whose deadline passed says so on the same channel, behind what waits.
         left = any(later[0] == LEAVE and unpack_number(later[-1]) == number for later in behind)
         if gone or left or caller.ended or number in client.left:
-            self.give_up(caller)
+            self.admission.give_up(caller)
             client.left.pop(number, None)
             caller.frames.popleft()
             return SILENCE
         client.sections.add(section)
         where = f"locked({self._objects.find(target).members.class_name})"
         try:
-            if not self._is_in(section, caller, activity, where, {(client, number): None}):
+            if not self.admission.is_in(section, caller, activity, where, {(client, number): None}):
                 return None
         except DeadlockError as error:
-            self.give_up(caller)
+            self.admission.give_up(caller)
             caller.frames.popleft()
-            return self._failure(error, where, client, frame[1])
+            return self.answers.failure(error, where, client, frame[1])
         assert section.holder is not None
         section.holder.numbers[client, number] = None
-        self._got_in(section, caller)
+        self.admission.got_in(section, caller)
         caller.frames.popleft()
         return RESULT, b""
-
-    def _leave(self, client: Client, target: int, number: int) -> bool:
-        try:
-            section = self._objects.find(target).section
-        except Released:
-            return True  # it ended with the object
-        left = section.leave(client, number)
-        if not section.enterings_of(client):
-            client.sections.discard(section)
-        return left
-
-    # -- sections ---------------------------------------------------------------------------------
-
-    def _is_in(
-        self,
-        section: Section,
-        caller: Caller,
-        activity: Activity,
-        where: str,
-        numbers: dict[Entering, None],
-    ) -> bool:
-        """Whether an activity is in a section, or enters it now; else let it wait in line, once.
-
-        Raises:
-            DeadlockError: it would wait for ever.
-        """
-        if section.is_held_by(activity):
-            return True
-        if caller.entry is None:
-            entry = Entry(activity, partial(self._resume, caller), {**numbers})
-            caller.entry = section, entry
-            if section.enter(entry):
-                return True
-        self._wait(caller, Wait(activity, section, where, partial(self._resume, caller)))
-        return False
-
-    def _wait(self, caller: Caller, wait: Wait) -> None:
-        """Let the first frame of a caller wait.
-
-        Raises:
-            DeadlockError: it would wait for ever.
-        """
-        if caller.wait is None:
-            self.blocked.add(wait.section)
-            self.lined.add(caller)
-            caller.wait = waits.begin(wait)
-        elif caller.wait.verdict is not None:
-            raise caller.wait.verdict
-
-    def _wait_no_more(self, caller: Caller) -> None:
-        if caller.wait is not None:
-            waits.end(caller.wait)
-            self.lined.discard(caller)
-            caller.wait = None
-
-    def _got_in(self, section: Section, caller: Caller) -> None:
-        """What the caller's entry was for is done: it stays for what was entered, and no longer."""
-        self._wait_no_more(caller)
-        if caller.entry is not None:
-            entry = caller.entry[1]
-            if entry is not section.holder or not entry.numbers:
-                self.give_up(caller)
-            caller.entry = None
-
-    def give_up(self, caller: Caller) -> None:
-        """Let nobody wait in the caller's place of a line, or be in a section for its call."""
-        self._wait_no_more(caller)
-        if caller.entry is not None:
-            section, entry = caller.entry
-            section.withdraw(entry)
-            caller.entry = None
-
-    def unblock(self) -> None:
-        """Look again at what others wait for: whoever was to tell may have been interrupted."""
-        for section in list(self.blocked):
-            section.settle()
-            if not section.line:
-                self.blocked.discard(section)
-        if monotonic() - self._looked > _LOOK_EVERY:
-            self._looked = monotonic()
-            for caller in list(self.lined):
-                edges = caller.wait and waits.look(caller.wait)
-                if edges:
-                    payload = codec.encode(edges)
-                    self._say(caller, header(WAITING, len(payload)) + payload)
-
-    # -- calls ------------------------------------------------------------------------------------
-
-    def answer(self, client: Client, shared: Shared, frame: Frame) -> Reply:
-        """Run one call, by the right of its section; return the kind and payload of its reply."""
-        _, ident, _, member, payload = frame
-        args: tuple[Any, ...] = ()
-        try:
-            if type(payload) is Cargo:
-                args, kwargs = arguments_of(shared, frame)
-                call = partial(shared.call, member, args, kwargs)
-                value = _run_with((client, payload), call)
-            else:
-                try:
-                    args, kwargs = codec.decode_call(payload)
-                except CodecError:
-                    args, kwargs = arguments_of(shared, frame)  # says of which method they are
-                value = shared.call(member, args, kwargs)
-            if type(value) in codec.SMALL and ident:
-                return RESULT, codec.atom(value)  # as nearly always
-            return self._reply(value, client, shared, frame, args)
-        except MustWait:
-            raise
-        except BaseException as error:  # of the method, or of what it returned
-            where = name_of(shared.members.plain, member, args)
-            reply = self._failure(error, where, client, ident)
-            return reply if ident else over(payload)
-
-    def _reply(
-        self, value: Any, client: Client, shared: Shared, frame: Frame, args: tuple[Any, ...]
-    ) -> Reply:
-        """Return the reply of a call that has returned something."""
-        _, ident, _, member, payload = frame
-        cargo = payload if type(payload) is Cargo else None
-        if not ident:
-            return over(payload)
-        answer: bytes | Parcel
-        if codec.is_small(value):
-            answer = codec.atom(value)
-        else:
-            outgoing = Outgoing(self._route, self._objects, client, ident)
-            answer = outgoing.encode(value, shared, member, args)
-        reply = pack_reply(RESULT, answer, cargo)
-        if reply is None:
-            self._objects.take_back(client, ident)
-            raise too_large(answer, name_of(shared.members.plain, member, args))
-        return reply
-
-    def _failure(self, error: BaseException, where: str, client: Client, ident: int) -> Reply:
-        self.errors += 1
-        if not ident:
-            report(error, where)
-            return SILENCE
-        outgoing = Outgoing(self._route, self._objects, client, ident)
-        return FAILURE, outgoing.encode_failure(error, where)
-
-
-def _run_with(cargo: tuple[Client, Cargo], call: Callable[[], Any]) -> Any:
-    """Run a call with which memory came: it may be lent back with what the call asks its client."""
-    outer = here.cargo
-    try:
-        here.cargo = cargo
-        return call()
-    finally:
-        here.cargo = outer

@@ -221,7 +221,7 @@ class Service:
     @property
     def looks(self) -> bool:
         """Whether it has to look, every 50 ms, at what cannot wake it."""
-        return bool(self.dispatch.blocked or self._objects.publications)
+        return bool(self.dispatch.admission.blocked or self._objects.publications)
 
     def _count_running(self) -> None:
         now = monotonic()
@@ -342,7 +342,7 @@ class Service:
                     while caller.frames and caller.frames[-1][0] != LEAVE:
                         caller.frames.pop()
                 if not caller.frames:
-                    self.dispatch.give_up(caller)
+                    self.dispatch.admission.give_up(caller)
                 self._attendance.attend(caller)
                 if caller.parked:  # the first of its frames waits; nobody will hear of that
                     self._attendance.drop(caller)

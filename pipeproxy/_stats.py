@@ -46,7 +46,7 @@ def collect(objects: Objects, service: Service) -> Stats:
         clients=len(objects.clients),
         references=len(objects),
         calls=MappingProxyType(dict(calls)),
-        errors=service.dispatch.errors,
+        errors=service.dispatch.answers.errors,
         waited=service.waited,
         ran=service.ran,
     )

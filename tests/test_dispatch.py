@@ -101,13 +101,13 @@ def call(dispatch: Dispatch, shared: Shared, name: str, *args: Any, **kwargs: An
 
 def test_a_call_gets_its_arguments_and_gives_its_result(dispatch: Dispatch, shared: Shared) -> None:
     assert call(dispatch, shared, "add", 2, twice=True) == 5
-    assert dispatch.errors == 0
+    assert dispatch.answers.errors == 0
 
 
 def test_whatever_a_method_raises_is_a_reply(dispatch: Dispatch, shared: Shared) -> None:
     assert type(call(dispatch, shared, "fail")) is KeyboardInterrupt
     assert type(call(dispatch, shared, "add")) is TypeError
-    assert dispatch.errors == 2
+    assert dispatch.answers.errors == 2
 
 
 def test_a_result_that_cannot_travel_is_named(dispatch: Dispatch, shared: Shared) -> None:
@@ -154,6 +154,6 @@ def test_an_iterator_stays_and_is_taken_from_under_the_section_of_its_object(
     before = len(objects)
     member = shared.members.numbers["__iter__"]
     frame = (CALL, 1, shared.number, member, codec.encode_call((), None))
-    dispatch.answer(Client(b"token"), shared, frame)
+    dispatch.answers.answer(Client(b"token"), shared, frame)
     assert len(objects) == before + 1
     assert all(each.section is shared.section for each in objects)

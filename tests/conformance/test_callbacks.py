@@ -393,7 +393,7 @@ def counts(listener: Listener[Any]) -> dict[str, Any]:
         ],
         "guests": len(guests),
         "holdings": sum(not held.is_empty() for held in _holdings.values()),
-        "blocked": len(service.dispatch.blocked),
+        "blocked": len(service.dispatch.admission.blocked),
         "put off": len(service.dispatch.later) + len(service.dispatch.below),
     }
 

@@ -1,0 +1,102 @@
+"""Answers: a call is run, and its reply is made of what it returns or raises."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from ._activities import MustWait, here
+from ._borrowed import Cargo, over
+from ._borrowed import reply as pack_reply
+from ._callers import SILENCE, Reply, arguments_of
+from ._errands import too_large
+from ._members import name_of
+from ._objects import Client, Objects, Shared
+from ._outgoing import Outgoing
+from ._parcels import Parcel
+from ._references import PlainRoute
+from ._reports import report
+from ._wire import FAILURE, RESULT, Frame
+from .codecs import pickle as codec
+from .errors import CodecError
+
+
+class Answers:
+    """Runs the calls of the clients of one listener, each by the right of its object's section.
+
+    Args:
+        objects: what is called.
+        route: what references say of the listener.
+
+    Attributes:
+        errors: calls that ended in an exception.
+    """
+
+    def __init__(self, objects: Objects, route: PlainRoute) -> None:
+        self.errors = 0
+        self._objects = objects
+        self._route = route
+
+    def answer(self, client: Client, shared: Shared, frame: Frame) -> Reply:
+        """Run one call, by the right of its section; return the kind and payload of its reply."""
+        _, ident, _, member, payload = frame
+        args: tuple[Any, ...] = ()
+        try:
+            if type(payload) is Cargo:
+                args, kwargs = arguments_of(shared, frame)
+                call = partial(shared.call, member, args, kwargs)
+                value = _run_with((client, payload), call)
+            else:
+                try:
+                    args, kwargs = codec.decode_call(payload)
+                except CodecError:
+                    args, kwargs = arguments_of(shared, frame)  # says of which method they are
+                value = shared.call(member, args, kwargs)
+            if type(value) in codec.SMALL and ident:
+                return RESULT, codec.atom(value)  # as nearly always
+            return self._reply(value, client, shared, frame, args)
+        except MustWait:
+            raise
+        except BaseException as error:  # of the method, or of what it returned
+            where = name_of(shared.members.plain, member, args)
+            reply = self.failure(error, where, client, ident)
+            return reply if ident else over(payload)
+
+    def _reply(
+        self, value: Any, client: Client, shared: Shared, frame: Frame, args: tuple[Any, ...]
+    ) -> Reply:
+        """Return the reply of a call that has returned something."""
+        _, ident, _, member, payload = frame
+        cargo = payload if type(payload) is Cargo else None
+        if not ident:
+            return over(payload)
+        answer: bytes | Parcel
+        if codec.is_small(value):
+            answer = codec.atom(value)
+        else:
+            outgoing = Outgoing(self._route, self._objects, client, ident)
+            answer = outgoing.encode(value, shared, member, args)
+        reply = pack_reply(RESULT, answer, cargo)
+        if reply is None:
+            self._objects.take_back(client, ident)
+            raise too_large(answer, name_of(shared.members.plain, member, args))
+        return reply
+
+    def failure(self, error: BaseException, where: str, client: Client, ident: int) -> Reply:
+        self.errors += 1
+        if not ident:
+            report(error, where)
+            return SILENCE
+        outgoing = Outgoing(self._route, self._objects, client, ident)
+        return FAILURE, outgoing.encode_failure(error, where)
+
+
+def _run_with(cargo: tuple[Client, Cargo], call: Callable[[], Any]) -> Any:
+    """Run a call with which memory came: it may be lent back with what the call asks its client."""
+    outer = here.cargo
+    try:
+        here.cargo = cargo
+        return call()
+    finally:
+        here.cargo = outer
