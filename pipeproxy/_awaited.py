@@ -31,7 +31,6 @@ class Awaited(Promise, Generic[T]):
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.sent = False
-        self._loop = loop
         self._future: asyncio.Future[T] = loop.create_future()
         self._due = _mine.due_in(loop)
 
@@ -45,7 +44,7 @@ class Awaited(Promise, Generic[T]):
 
     def is_wanted(self) -> bool:
         """Return whether the task still waits."""
-        return not self._future.cancelled()
+        return not self._future.done()
 
     def keep(self, value: T) -> None:
         """Let it be what the task gets."""
@@ -62,44 +61,62 @@ class Awaited(Promise, Generic[T]):
         """In a forked child: the loop is the parent's, who gets the answer."""
 
     def _tell(self, value: Any, error: BaseException | None) -> None:
-        due = self._due
-        due.append((self._future, value, error))
-        if len(due) == 1:  # else it is about to look, and finds this as well
-            try:
-                self._loop.call_soon_threadsafe(_tell_all, due)
-            except RuntimeError:
-                pass  # the loop is closed, and nobody waits
+        self._due.news.append((self._future, value, error))
+        self._due.be_told()
 
 
-_Due = deque[tuple["asyncio.Future[Any]", Any, "BaseException | None"]]
+class _Due:
+    """What a loop is to be told."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
+        self.news: deque[tuple[asyncio.Future[Any], Any, BaseException | None]] = deque()
+        self._is_told = False  # and is about to look, so it finds all that comes until then
+
+    def be_told(self) -> None:
+        """Let the loop look; any thread may ask for it."""
+        if self._is_told:
+            return
+        try:
+            self._is_told = True
+            self.loop.call_soon_threadsafe(self._look)
+        except RuntimeError:
+            self._is_told = False
+            self.news.clear()  # the loop is closed, and nobody waits
+        except BaseException:
+            self._is_told = False
+            raise
+
+    def _look(self) -> None:
+        self._is_told = False  # first: for what comes from here on it has to be told again
+        try:
+            while self.news:
+                future, value, error = self.news.popleft()
+                if future.done():
+                    continue  # its task was cancelled
+                if error is None:
+                    future.set_result(value)
+                else:
+                    future.set_exception(error)
+        finally:
+            if self.news:  # a signal handler raised
+                self.be_told()
 
 
 class _Mine(threading.local):
     """What the latest loop of this thread is to be told."""
 
     def __init__(self) -> None:
-        self.loop: asyncio.AbstractEventLoop | None = None
-        self.due: _Due = deque()
+        self.due: _Due | None = None
 
     def due_in(self, loop: asyncio.AbstractEventLoop) -> _Due:
         """Return what that loop, which runs here, is to be told."""
-        if self.loop is not loop:
-            self.loop, self.due = loop, deque()
+        if self.due is None or self.due.loop is not loop:
+            self.due = _Due(loop)
         return self.due
 
 
 _mine = _Mine()
-
-
-def _tell_all(due: _Due) -> None:
-    while due:
-        future, value, error = due.popleft()
-        if future.done():
-            continue  # its task was cancelled
-        if error is None:
-            future.set_result(value)
-        else:
-            future.set_exception(error)
 
 
 @overload

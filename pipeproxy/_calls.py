@@ -18,7 +18,7 @@ from ._lines import Line, Lines
 from ._members import Plain, name_of, parameters_of
 from ._parcels import Encoded, Parcel, pack
 from ._pool import Key, Lease, Pool
-from ._promises import Promise, fulfil
+from ._promises import Promise, Unheard, fulfil
 from ._wire import BULK, CALL, CALL_WITHIN, LIMIT, RESULT, UP, UP_RESULT, oversized, pack_header
 from .codecs import pickle as codec
 from .errors import CodecError, ListenerClosed, OwnerDied
@@ -123,7 +123,7 @@ class Owner:
             raise
         answer = None
         try:
-            kind, answer = self._exchange.ask(line, kind, number, member, payload, deadline)
+            kind, answer = self._exchange.ask(line, ident, kind, number, member, payload, deadline)
             if kind == RESULT and type(answer) is bytes:
                 try:
                     return codec.decode(answer)
@@ -174,28 +174,25 @@ class Owner:
             up = self._way_up(served)
             if up is not None:
                 call = partial(self._call_up, up, number, plain, member, args, kwargs)
-                fulfil(promise, call, member)
+                fulfil(promise, call, name_of(plain, member, args))
                 return
-        deadline, waits = _deadline.current(), promise is None or promise.waits
+        deadline = _deadline.current()
         kind, payload, lent, lease = CALL, codec.encode_atoms(args, kwargs), None, None
         if payload is None or served is not None or deadline is not None or self._pool.in_use:
             kind, payload, lent, lease = self._request(
                 plain, member, args, kwargs, served, deadline
             )
         try:
-            flight = self._exchange.flight(deadline)
-            if waits and flight.is_full():
-                self._exchange.make_room(flight, deadline)
+            if promise is None and lent is not None and lent.lends:
+                promise = Unheard(name_of(plain, member, args))
             ident = 0
             if promise is not None:
                 ident = next(idents)
-                promise.arm(ident, deadline, flight, self, (plain, member, args), lent, lease)
-            elif lease is not None:
-                self._pool.await_end(lease, flight.line, 0)
+                promise.arm(ident, deadline, self, (plain, member, args), lent, lease)
             if len(payload) > LIMIT:
                 raise oversized(len(payload))
             frame = pack_header(len(payload), ident, number, member, kind) + payload
-            flight.put(frame, promise, waits)
+            self._exchange.send(frame, promise, lease, deadline)
         except BaseException:
             if lent is not None and not (promise is not None and promise.sent):
                 lent.take_back()

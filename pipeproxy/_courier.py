@@ -11,15 +11,16 @@ import threading
 import weakref
 from _thread import start_new_thread
 from collections.abc import Callable
+from functools import partial
 from math import inf
 from time import monotonic
 from typing import Any, Final
 
 from . import _deadline, _descriptors, _life
 from ._descriptors import Descriptor
-from ._flight import Flight
+from ._flight import Flight, tell
 from ._reports import report
-from .errors import PipeProxyError
+from .errors import CallLost, PipeProxyError
 from .transports.pipe import wait_for
 
 #: Seconds that the end of a program waits for what is still to be written.
@@ -36,12 +37,16 @@ class Courier:
 
     def _reset(self) -> None:
         self._flights: dict[Flight, None] = {}
+        #: Those that it waits for, each with its descriptors; none while it does not wait.
+        self._seen: dict[Flight, set[int]] = {}
         self._watched: dict[weakref.ref[Descriptor], weakref.WeakMethod[Callable[[], object]]] = {}
         #: A pipe by which its sleep is ended; and whether it was, since it last began to look.
         self._bell: list[Descriptor] = []
         self._is_rung = False
         #: When it will look by itself.
         self._wakes = inf
+        #: The threads that were started, only one of which works.
+        self._begun: list[int] = []
         self._works = threading.Lock()
         self._thread = 0
         self._at_exit: Any = None
@@ -65,9 +70,11 @@ class Courier:
         Args:
             moment: when to look at the latest, though nothing comes; infinite if never.
         """
-        if flight not in self._flights:
+        if flight not in self._seen:
             self._flights[flight] = None
             moment = 0.0
+        if not self._begun:
+            self._start()
         if moment < self._wakes and not self._is_rung:
             self._ring()
 
@@ -77,23 +84,27 @@ class Courier:
         Neither the descriptor nor the method's object is kept for that.
         """
         self._watched[weakref.ref(life)] = weakref.WeakMethod(act)
+        if not self._begun:
+            self._start()
         self._ring()
 
-    def _ring(self) -> None:
+    def _start(self) -> None:
         if not self._bell:
             self.open_bell()
+        # In a thread already: a signal handler, which runs in the main one, might raise in the
+        # middle of `Thread.start`. One C call, so that it is known whether one was started.
+        self._begun.extend(map(start_new_thread, (self._begin,), ((),)))
+
+    def _ring(self) -> None:
         self._is_rung = True
         try:
             self._bell[1].write(b"!")
         except BaseException:
             self._is_rung = False
             raise
-        if not self._works.locked():
-            # In a thread already: a signal handler, which runs in the main one, might raise in the
-            # middle of `Thread.start`.
-            start_new_thread(self._begin, ())
 
     def open_bell(self) -> None:
+        """Make what wakes it, which stays; a second time does nothing."""
         from multiprocessing.util import Finalize  # here, as only who lets calls fly pays for it
 
         with _descriptors.lock:
@@ -116,21 +127,17 @@ class Courier:
     # -- its thread -------------------------------------------------------------------------------
 
     def _begin(self) -> None:
-        threading.Thread(target=self._work, name="pipeproxy courier", daemon=True).start()
+        try:
+            threading.Thread(target=self._work, name="pipeproxy courier", daemon=True).start()
+        except RuntimeError:
+            self._begun.clear()  # there are no more threads: the next that is taken tries again
 
     def _work(self) -> None:
         if not self._works.acquire(False):
-            return  # somebody else rang as it began
+            return  # there is one
         self._thread = threading.get_ident()
         while True:
-            self._sleep()
-            self._wakes = 0.0
-            if self._is_rung:
-                self._bell[0].read(1 << 10)
-                self._is_rung = False
-            for flight in list(self._flights):
-                self._carry(flight)
-            self._mourn()
+            self._turn()
 
     def _mourn(self) -> None:
         """Tell of the dead, and forget whom nobody asks for any more."""
@@ -142,35 +149,73 @@ class Courier:
                 del self._watched[known]
                 act()
 
-    def _sleep(self) -> None:
+    def _turn(self) -> None:
         self._wakes = inf  # from here on whatever is new has to ring
+        seen: dict[Flight, set[int]] = {}
         lives = [known() for known in list(self._watched)]
-        wants = {(end.fileno(), False) for end in (self._bell[0], *lives) if end is not None}
+        wants = {(end.fileno(), False) for end in (self._bell[0], *lives) if end and not end.closed}
         del lives
         moment = inf
         for flight in list(self._flights):
-            wants |= flight.wants()
+            own = flight.wants()
+            wants |= own
+            seen[flight] = {number for number, _ in own}
             moment = min(moment, flight.moment())
+        self._seen = seen
         self._wakes = moment
-        wait_for(*wants, timeout=None if moment == inf else _deadline.left(moment))
+        ready = wait_for(*wants, timeout=_left(moment))
+        self._seen = {}
+        self._wakes = 0.0
+        if self._bell[0].fileno() in ready:
+            self._bell[0].read(1 << 10)
+            self._is_rung = False  # last: who rings before is seen now, who does after rings again
+        now = monotonic()
+        for flight in list(self._flights):
+            if not ready.isdisjoint(seen.get(flight, ready)) or flight.moment() <= now:
+                self._carry(flight)
+            elif flight.upcalls:
+                flight.excuse()
+        self._mourn()
+
+    def wait(self, flight: Flight, is_over: Callable[[], bool], deadline: float | None) -> None:
+        """In its own thread, in a callback: carry a flight until something is over.
+
+        Raises:
+            CallTimeout: the deadline passed first.
+        """
+        until = inf if deadline is None else deadline
+        while not is_over():
+            if monotonic() > until:
+                raise _deadline.passed()
+            wait_for(*flight.wants(), timeout=_left(min(flight.moment(), until)))
+            self._carry(flight)
 
     def _carry(self, flight: Flight) -> None:
         """Move what can be moved of one flight, both ways."""
         now = monotonic()
-        if flight.kept is None or now >= flight.kept:
+        if flight.kept is None or now >= flight.kept or flight.is_blocked:
             flight.write()
-        try:
-            flight.settle(flight.receive())
-        except PipeProxyError as error:
+        if flight.lost is None:
+            try:
+                flight.settle(flight.receive())
+            except PipeProxyError as error:
+                flight.lost = partial(type(error), *error.args)
+            except BaseException as error:  # no memory, or a fault of ours: nobody waits for ever
+                report(error, "the thread that receives answers")
+                flight.lost = partial(CallLost, "its answer was lost in this process")
+        if flight.lost is not None:
             for pending in flight.end():
-                pending.fail(type(error)(*error.args))
-        except BaseException as error:  # of a user's: it does not end this thread
-            report(error, flight)
+                tell(pending.fail, flight.lost())
         for pending in flight.overdue(now):
-            pending.fail(_deadline.passed())
-        del self._flights[flight]
-        if flight.is_under_way() and not flight.over:  # looked at last, as it may be new
+            tell(pending.fail, _deadline.passed())
+        flight.excuse()
+        self._flights.pop(flight, None)
+        if not flight.over and (flight.is_under_way() or flight.lost):  # last, as it may be new
             self._flights[flight] = None
+
+
+def _left(moment: float) -> float | None:
+    return None if moment == inf else _deadline.left(moment)
 
 
 courier = Courier()

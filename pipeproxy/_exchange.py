@@ -8,6 +8,7 @@ an exchange is one of them, for whose reply its thread waits (see `_flight`).
 
 from __future__ import annotations
 
+import weakref
 from _thread import start_new_thread
 from collections.abc import Callable
 from queue import Empty, SimpleQueue
@@ -18,18 +19,17 @@ from . import _deadline, _life
 from ._activities import Served, activity_of, here
 from ._courier import courier
 from ._door import Route
-from ._flight import Flight, Pending
+from ._flight import Flight, Pending, failed_upcall
 from ._held import Holdings, idents
 from ._lines import Line, Lines
 from ._parcels import Encoded, Place, pack, unpack
-from ._pool import Pool
+from ._pool import Lease, Pool
 from ._wire import (
     BULK,
     FAREWELL,
     GIVEN_BACK,
     LIMIT,
     TAKEN,
-    UP_FAILURE,
     UPCALL,
     WAITING,
     Frame,
@@ -38,7 +38,6 @@ from ._wire import (
     pack_header,
     unpack_number,
 )
-from .codecs.pickle import encode_failure
 from .errors import CallTimeout, ProtocolError
 
 #: Frames of up to this many bytes are put together before they are written.
@@ -48,6 +47,18 @@ _UP: Final = frozenset({UPCALL, UPCALL | BULK, GIVEN_BACK, WAITING, TAKEN})
 
 #: The kind and the payload of a reply.
 Reply = tuple[int, "bytes | memoryview"]
+
+
+class Promised(Pending):
+    """A call in flight that its thread does not wait for.
+
+    Attributes:
+        waits: its thread may wait until there is room for it.
+        flight: what carries it; None where it needs nothing to.
+    """
+
+    waits = True
+    flight: Flight | None = None
 
 
 class Surroundings(Protocol):
@@ -112,7 +123,31 @@ class Exchange:
             line.flight = None
         return line
 
-    def flight(self, deadline: float | None) -> Flight:
+    def send(
+        self, frame: bytes, promise: Promised | None, lease: Lease | None, deadline: float | None
+    ) -> None:
+        """Let a frame be sent, for a promise or for none; its thread does not wait for a reply.
+
+        Args:
+            lease: the memory that goes with it.
+
+        Raises:
+            CallTimeout: the deadline passed before there was room for it.
+            OwnerDied, ListenerClosed, CallLost: nobody will answer.
+        """
+        waits = promise is None or promise.waits
+        while True:  # once more if a signal handler made a call, and had the line for itself
+            flight = self._flight(deadline)
+            if waits and flight.is_full():
+                self._make_room(flight, deadline)
+            if promise is not None:
+                promise.flight = flight
+            elif lease is not None:
+                self._pool.await_end(lease, flight.line, 0)
+            if flight.put(frame, promise, waits):
+                return
+
+    def _flight(self, deadline: float | None) -> Flight:
         """Return what carries calls of this thread that it does not wait for."""
         server = here.server
         line = self.lines.mine(deadline, None if server is None else server.beside)
@@ -123,12 +158,10 @@ class Exchange:
             flight = line.flight = Flight(line, self.lines, self._held, self._hear, courier)
         return flight
 
-    def make_room(self, flight: Flight, deadline: float | None) -> None:
-        """Wait until not too much is in flight.
-
-        Raises:
-            CallTimeout: the deadline passed.
-        """
+    def _make_room(self, flight: Flight, deadline: float | None) -> None:
+        """Wait until not too much is in flight."""
+        if courier.is_here():
+            return  # in a callback, and nobody else would make room
         since = monotonic()
         while flight.is_full() and not flight.over:
             flight.hurry()
@@ -152,21 +185,25 @@ class Exchange:
     def ask(  # noqa: PLR0913, PLR0917 - the fields of a frame, where it goes and until when
         self,
         line: Line,
+        ident: int,
         what: int,
         number: int,
         member: int,
         payload: bytes,
         deadline: float | None,
     ) -> Reply:
-        """Send a frame on a line and return the kind and the payload of its reply."""
+        """Send a frame on a line, by its ident; return the kind and the payload of its reply."""
         if line.flight is not None:
-            frame = header(what, len(payload), line.ident, number, member) + payload
-            return self._ask_in_flight(line, frame, deadline)
+            frame = header(what, len(payload), ident, number, member) + payload
+            in_flight = self._ask_in_flight(line, ident, frame, deadline)
+            if in_flight is not None:
+                return in_flight
+        line.ident, line.busy = ident, True
         try:
             size, news = len(payload), None
             if size > LIMIT:
                 raise oversized(size)
-            head = pack_header(size, line.ident, number, member, what)
+            head = pack_header(size, ident, number, member, what)
             if self._held.ended or self._held.untold:
                 news, told = self._held.news()
                 head = told + head
@@ -247,13 +284,18 @@ class Exchange:
 
     # -- in flight --------------------------------------------------------------------------------
 
-    def _ask_in_flight(self, line: Line, frame: bytes, deadline: float | None) -> Reply:
+    def _ask_in_flight(
+        self, line: Line, ident: int, frame: bytes, deadline: float | None
+    ) -> Reply | None:
+        """As `ask`; None if nothing is in flight any more, and nothing was sent."""
         flight: Flight = line.flight
         server = here.server
-        asking = Asking(line.ident, None if server is None else server.alert)
+        asking = Asking(ident, None if server is None else server.alert)
+        waits: weakref.ref[Pending] = weakref.ref(asking)
         try:
-            flight.asking.append(asking)
-            flight.put(frame, asking)
+            flight.asking.append(waits)
+            if not flight.put(frame, asking):
+                return None
             flight.hurry()
             return self._wait_in_flight(flight, asking, deadline)
         except BaseException:
@@ -261,30 +303,39 @@ class Exchange:
             line.said = asking.sent
             raise
         finally:
-            flight.asking.remove(asking)
+            flight.asking.remove(waits)
 
     def _wait_in_flight(self, flight: Flight, asking: Asking, deadline: float | None) -> Reply:
         since = monotonic()
         while True:
+            if courier.is_here():  # in a callback: nobody else would receive the reply
+                courier.wait(flight, asking.is_told, deadline)
             frame = asking.take(since, deadline)
             if frame[1] == asking.ident:
                 return frame[0], frame[4]
             if not self._heed(frame):
                 with self.lines.deeper():
                     answer = b"".join(self._answer(frame))
-                flight.put(answer, None)
+                flight.answer(frame[1], answer)
 
     def _hear(self, flight: Flight, frame: Frame) -> None:
         """Take, in the courier, what the owner says that is no reply to a call in flight."""
         if frame[0] not in _UP:
             self._pool.hear_end(frame[1])  # the late reply to a call that was given up
             return
-        for asking in flight.asking[-1:]:
-            asking.said.put(frame)
-            asking.alert()
-            return
+        for reference in flight.asking[::-1]:
+            asking: Any = reference()
+            if asking is not None and not asking.gone:
+                if frame[0] & ~BULK == UPCALL:
+                    flight.upcalls[frame[1]] = reference
+                asking.hear(frame)
+                return
         if not self._heed(frame):
-            start_new_thread(self._answer_apart, (flight, frame))
+            flight.upcalls[frame[1]] = None
+            try:
+                start_new_thread(self._answer_apart, (flight, frame))
+            except RuntimeError as error:  # there are no more threads
+                flight.answer(frame[1], failed_upcall(frame[1], error))
 
     def _answer_apart(self, flight: Flight, frame: Frame) -> None:
         """Answer an upcall in a thread of its own, in the name of the one that does not wait."""
@@ -293,9 +344,8 @@ class Exchange:
         try:
             answer = b"".join(self._answer(frame))
         except BaseException as error:  # what would have ended the thread if it had waited
-            failure = encode_failure(error, "a function that was called back", None)
-            answer = header(UP_FAILURE, len(failure), frame[1]) + failure
-        flight.put(answer, None)
+            answer = failed_upcall(frame[1], error)
+        flight.answer(frame[1], answer)
 
     def _own_reply(self, line: Line, frames: list[Frame]) -> Reply | None:
         """Return the latest call's reply, if it is among these frames; drop all earlier ones."""
@@ -321,27 +371,34 @@ class Exchange:
 class Asking(Pending):
     """A call in flight for whose reply its thread waits: it answers upcalls meanwhile.
 
-    Attributes:
-        said: the reply, and upcalls before it, as frames; or an error in their place.
+    Args:
         alert: called whenever something was said.
     """
 
     def __init__(self, ident: int, alert: Callable[[], object] | None) -> None:
         self.ident = ident
-        self.said: SimpleQueue[Frame | BaseException] = SimpleQueue()
-        self.alert = alert or _nothing
+        #: The reply, and upcalls before it, as frames; or an error in their place.
+        self._said: SimpleQueue[Frame | BaseException] = SimpleQueue()
+        self._alert = alert or _nothing
 
     def begin(self) -> bool:
-        self.sent = True
-        return True
+        self.sent = self.sent or not self.gone
+        return self.sent
 
     def settle(self, kind: int, payload: bytes | memoryview) -> None:
-        self.said.put((kind, self.ident, 0, 0, payload))
-        self.alert()
+        self.hear((kind, self.ident, 0, 0, payload))
 
     def fail(self, error: BaseException) -> None:
-        self.said.put(error)
-        self.alert()
+        self.hear(error)
+
+    def hear(self, said: Frame | BaseException) -> None:
+        """Learn what was said."""
+        self._said.put(said)
+        self._alert()
+
+    def is_told(self) -> bool:
+        """Whether something was said that `take` has not returned."""
+        return not self._said.empty()
 
     def take(self, since: float, deadline: float | None) -> Frame:
         """Wait for what is said next; serve others meanwhile, if this thread does.
@@ -354,10 +411,10 @@ class Asking(Pending):
             OwnerDied, ListenerClosed, CallLost, ProtocolError: nobody will answer.
         """
         server = here.server
-        while server is not None and server.beside and self.said.empty():
+        while server is not None and server.beside and not self.is_told():
             server.beside(None, since, deadline)
         try:
-            said = self.said.get(timeout=_deadline.left(deadline))
+            said = self._said.get(timeout=_deadline.left(deadline))
         except Empty:
             raise _deadline.passed() from None
         if isinstance(said, BaseException):

@@ -11,8 +11,9 @@ one C call, and a step that was left half done is done again by whoever comes ne
 from __future__ import annotations
 
 import threading
+import weakref
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import repeat, starmap
 from math import inf
 from time import monotonic
@@ -22,8 +23,11 @@ from . import _life
 from ._bell import Bell
 from ._held import Holdings
 from ._lines import Line, Lines
+from ._reports import report
 from ._rights import attempt
-from ._wire import CANCEL, FAREWELL, Frame, header, pack_batch
+from ._wire import CANCEL, FAREWELL, UP_FAILURE, Frame, header, pack_batch
+from .codecs.pickle import encode_failure
+from .errors import CallLost
 
 #: Calls of one line that may be in flight: more wait until some of them are answered.
 MOST_CALLS: Final = 1024
@@ -38,7 +42,9 @@ _LARGEST_BATCH: Final = 1 << 20
 #: Seconds after which what was gathered is sent, if nothing was answered before; and what is kept
 #: back for a `batch`: somebody may wait for it.
 _GATHERING: Final = 0.0003
-LONGEST_BATCH: Final = 1.0
+_LONGEST_BATCH: Final = 1.0
+#: Seconds between two looks whether whoever answers an upcall still does.
+_LOOK_EVERY: Final = 0.05
 
 
 class Pending:
@@ -48,11 +54,12 @@ class Pending:
         ident: its own.
         deadline: when it is given up, if that is not its thread's business.
         sent: some of it may have been written.
+        gone: nobody waits for it any more: it is not sent, if it was not.
     """
 
     ident: int
     deadline: float | None = None
-    sent = False
+    sent = gone = False
 
     def begin(self) -> bool:
         """Return whether it is still to be sent; asked just before, and more than once, maybe."""
@@ -74,7 +81,10 @@ class Carrier(Protocol):
     """What carries the frames of flights when their own threads do something else."""
 
     def take(self, flight: Flight, moment: float) -> None:
-        """Look after a flight until nothing of it is in flight any more, and at that moment."""
+        """Look after a flight until nothing of it is in flight any more, and at that moment.
+
+        What is to be carried is in the flight already.
+        """
 
 
 class Flight:
@@ -92,7 +102,11 @@ class Flight:
         thread: the number of the thread whose line it is.
         pending: what was sent and not answered, by ident.
         asking: calls of the thread that wait just now, the latest last.
-        over: nothing is in flight any more, and the line is the thread's alone.
+        upcalls: what the owner asked and was not answered yet, by ident: each with the call whose
+            thread answers it, None if it is answered apart.
+        over: nothing is in flight any more, and the line is the thread's alone; or it is lost.
+        lost: makes the error of what was in flight when the line ended, and of what comes later;
+            None as long as it has not.
         room: rung whenever something was answered.
         alert: called then as well, while the thread serves others as it waits for that.
         kept: until when what is to be sent may be kept back, to be sent with more; None for no
@@ -112,8 +126,10 @@ class Flight:
         self._hear = hear
         self.thread = _life.thread()
         self.pending: dict[int, Pending] = {}
-        self.asking: list[Any] = []
+        self.asking: list[weakref.ref[Pending]] = []
+        self.upcalls: dict[int, weakref.ref[Pending] | None] = {}
         self.over = False
+        self.lost: Callable[[], BaseException] | None = None
         self.kept: float | None = None
         self._held = held
         self._carrier = carrier
@@ -133,43 +149,70 @@ class Flight:
 
     # -- sending ----------------------------------------------------------------------------------
 
-    def put(self, frame: bytes, pending: Pending | None, gather: bool = False) -> None:
+    def put(self, frame: bytes, pending: Pending | None, gather: bool = False) -> bool:
         """Let a frame be sent, after all that were before it; any thread may.
 
         Args:
             pending: who wants the reply, if there will be one.
             gather: it may be kept back for the end of a `batch`.
+
+        Returns:
+            False if the flight has ended with nothing in it, and this was not put into it.
         """
         outbox = self._outbox
+        batched = _gathering.is_on()
+        if batched and gather and self not in _gathering.flights:
+            self.hurry()  # what was before the batch
+            _gathering.flights[self] = None
         outbox.append((frame, pending))
+        if self.over:  # asked last: who ends it looks into the outbox after that
+            return self._turn_away()
         if len(frame) > _LARGE:
             self._is_heavy = True
         if pending is not None and pending.deadline is not None:
             self._is_timed = True
             self._carrier.take(self, pending.deadline)
-        if gather and _gathering.depth and len(outbox) < MOST_CALLS:
-            if self.kept is None:
-                _gathering.flights[self] = None
-                self._keep(LONGEST_BATCH)
-        elif not self.pending or len(outbox) >= _WORTH_A_WRITE:
+        if batched and gather and len(outbox) < MOST_CALLS:
+            self._keep(_LONGEST_BATCH)
+        elif batched or not self.pending or len(outbox) >= _WORTH_A_WRITE:
             self.hurry()
-        elif self.kept is None:
+        else:
             self._keep(_GATHERING)
+        return True
+
+    def _keep(self, seconds: float) -> None:
+        """Let the courier write what is not yet written, so many seconds after the first of it."""
+        moment = self.kept
+        if moment is None:
+            moment = self.kept = monotonic() + seconds
+        self._carrier.take(self, moment)
 
     def hurry(self) -> None:
         """Write all that was kept back, as far as the pipe takes it; the courier does the rest."""
         self.write()
-        self._keep(0.0)
+        if self.is_unsent():
+            self._carrier.take(self, 0.0)
+        elif self.is_under_way():
+            self._carrier.take(self, inf)
 
-    def _keep(self, seconds: float) -> None:
-        """Let the courier look after all that is under way, and write what is not yet written."""
-        moment = monotonic() + seconds if self.is_unsent() else None
-        if self.is_under_way():
-            self._carrier.take(self, moment or inf)
-        self.kept = moment  # last: it tells that the courier knows
+    def _turn_away(self) -> bool:
+        """Refuse what came too late; return False if it can go another way."""
+        lost = self.lost
+        for _, pending in self._empty():
+            if pending is not None and lost is not None:
+                pending.fail(lost())
+        return lost is not None
+
+    def _empty(self) -> Iterator[tuple[bytes, Pending | None]]:
+        while True:  # another thread may do the same
+            try:
+                yield self._outbox.popleft()
+            except IndexError:
+                return
 
     def write(self) -> None:
         """Write as much as the pipe takes now, if no other thread does."""
+        self.kept = None  # first: what comes from here on is kept anew
         while self.is_unsent() and not self.is_in_hand():
             if attempt(self._right, self._write_once) is not True:
                 return
@@ -187,8 +230,8 @@ class Flight:
             done = 0
         try:
             self.line.write_once(memoryview(data)[done:] if done else data, written)
-        except OSError:
-            # The other end is closed, which whoever reads learns as well.
+        except (OSError, ValueError):
+            # The other end is closed, or this one: whoever reads learns it as well.
             self._state = b"", [], coming
             return False
         self.is_blocked = sum(filter(None, written)) != len(data) and not self.line.pipe.enlarge()
@@ -225,7 +268,7 @@ class Flight:
 
     def is_under_way(self) -> bool:
         """Whether something is to be written or to be answered."""
-        return bool(self.pending) or self.is_unsent()
+        return bool(self.pending or self.upcalls) or self.is_unsent()
 
     def is_in_hand(self) -> bool:
         """Whether this thread is in the middle of a write, further down its stack."""
@@ -282,10 +325,10 @@ class Flight:
         for frame in frames:
             kind, ident, _, _, payload = frame
             pending = self.pending.pop(ident, None)
+            if told and ident in told:
+                self._held.told(told.pop(ident))
             if pending is not None:
-                if told and ident in told:
-                    self._held.told(told.pop(ident))
-                pending.settle(kind, payload)
+                tell(pending.settle, kind, payload)
             elif kind == FAREWELL:
                 self._leave()
             else:
@@ -299,34 +342,58 @@ class Flight:
 
     def wants(self) -> set[tuple[int, bool]]:
         """Return what the courier waits for, as `wait_for` takes it."""
-        if self.over:
+        if self.over or self.lost is not None:
             return set()
         wants = self._lines.lives() | {(self.line.pipe.reader, False)}
-        if self.is_blocked:
+        if self.is_blocked and self.is_unsent():
             wants.add((self.line.pipe.writer, True))
         return wants
 
     def moment(self) -> float:
         """Return when the courier has to look, if nothing comes before."""
         moment = inf
+        if self.lost is not None:
+            return 0.0  # it has to be ended, as soon as nobody is in the middle of a write
         if self.is_unsent() and not self.is_blocked:
             moment = self.kept or 0.0
+        if self.upcalls:
+            moment = min(moment, monotonic() + _LOOK_EVERY)
         if self._is_timed:
             moment = min(moment, *(call.deadline or inf for call in self._all()), inf)
         return moment
 
     def overdue(self, now: float) -> list[Pending]:
         """Return the calls whose deadline has passed, of which nobody hears any more."""
-        if not self._is_timed:
+        if not self._is_timed or not self._right.acquire(timeout=_PATIENCE):
             return []
-        late = [call for call in self._all() if call.deadline and call.deadline <= now]
-        for call in late:
-            self.forget(call)
-        return late
+        try:
+            self._is_timed = False  # first: more may be put
+            timed = [call for call in self._all() if call.deadline is not None]
+            late = [call for call in timed if (call.deadline or inf) <= now]
+            for call in late:
+                self.forget(call)
+            if len(late) < len(timed):
+                self._is_timed = True
+            return late
+        finally:
+            self._right.release()
+
+    def answer(self, ident: int, answer: bytes) -> None:
+        """Answer an upcall with a frame; a second time does no harm."""
+        self.put(answer, None)
+        self.upcalls.pop(ident, None)
+        self.hurry()
+
+    def excuse(self) -> None:
+        """Answer the upcalls that nobody answers any more, as their thread was interrupted."""
+        for ident, asking in list(self.upcalls.items()):
+            if asking is not None and ((call := asking()) is None or call.gone):
+                self.answer(ident, failed_upcall(ident, _given_up()))
 
     def _all(self) -> list[Pending]:
-        unsent = [*self._state[2], *list(self._outbox)]
-        return [*list(self.pending.values()), *(call for _, call in unsent if call is not None)]
+        # In the order in which calls go through them, so that none is missed that moves on.
+        unsent = [*list(self._outbox), *self._state[2]]
+        return [*(call for _, call in unsent if call is not None), *list(self.pending.values())]
 
     def look_up(self) -> None:
         """Let the thread look again, if it waits until it may send more."""
@@ -341,55 +408,92 @@ class Flight:
             self.put(header(CANCEL, 0, pending.ident), None)
 
     def forget(self, pending: Pending) -> None:
-        """Want no reply any more to a call; it may run all the same, if it was sent."""
+        """Want no reply any more to a call; it is not sent, if it was not yet."""
+        with self._right:  # held by whoever sends it
+            pending.gone = True
         self.pending.pop(pending.ident, None)
 
     # -- ends -------------------------------------------------------------------------------------
 
     def end(self) -> list[Pending]:
-        """Give the line up; return whoever will get no reply."""
-        with self._right:
-            self.over = True
+        """Give the line up, which is lost; return whoever will get no reply.
+
+        It is to be tried again while its thread is in the middle of a write.
+        """
+        if not self._right.acquire(timeout=_PATIENCE):
+            return []
+        try:
             self.line.busy = True  # its thread will open another
+            self.over = True
             self.line.close()
+        finally:
+            self._right.release()
         self.look_up()
-        lost = self._all()
-        self._outbox.clear()
+        rest = [*self._state[2], *self._empty()]
+        calls = [*(call for _, call in rest if call is not None), *list(self.pending.values())]
         self.pending.clear()
-        return lost
+        return calls
 
     def forked(self) -> None:
         """In a forked child: all that is in flight is the parent's."""
         self.over = True
         for pending in self._all():
             pending.forked()
+        self._outbox.clear()
+        self._state = b"", [], []
+
+
+def tell(what: Callable[..., object], *said: Any) -> None:
+    """Tell somebody what came of a call; whatever a callback of theirs raises ends no other."""
+    try:
+        what(*said)
+    except BaseException as error:
+        report(error, "a callback of a call in flight")
+
+
+def failed_upcall(ident: int, error: BaseException) -> bytes:
+    """Return the answer to an upcall that ends in an exception."""
+    failure = encode_failure(error, "a function that was called back", None)
+    return header(UP_FAILURE, len(failure), ident) + failure
+
+
+def _given_up() -> CallLost:
+    return CallLost("the process that was called back gave its own call up; this one may have run")
 
 
 class _Gathering(threading.local):
     """What this thread keeps back inside of `batch` blocks.
 
     Attributes:
-        depth: how many blocks it is in.
+        block: a weak reference to the outermost; if a signal handler raises before its end has
+            begun, that it is over is found out by this.
         flights: those that something is kept back of.
     """
 
+    block: Callable[[], object] | None = None
+
     def __init__(self) -> None:
-        self.depth = 0
         self.flights: dict[Flight, None] = {}
+
+    def is_on(self) -> bool:
+        return self.block is not None and self.block() is not None
 
 
 _gathering = _Gathering()
 
 
-def begin_batch() -> None:
-    """Keep back what this thread sends without waiting, from now on."""
-    _gathering.depth += 1
+def begin_batch(block: object) -> None:
+    """Keep back what this thread sends without waiting, until this block ends."""
+    if not _gathering.is_on():
+        _gathering.block = weakref.ref(block)
 
 
-def end_batch() -> None:
-    """Send what was kept back, if this was the outermost block."""
-    _gathering.depth -= 1
-    while not _gathering.depth and _gathering.flights:
+def end_batch(block: object) -> None:
+    """Send what was kept back, if this is the outermost block."""
+    if _gathering.block is None or _gathering.block() is not block:
+        return
+    _gathering.block = None
+    while _gathering.flights:
         flight = next(iter(_gathering.flights))
         flight.hurry()
-        del _gathering.flights[flight]
+        _gathering.flights.pop(flight, None)

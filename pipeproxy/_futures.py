@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Coroutine
 from concurrent import futures
 from concurrent.futures import _base
-from typing import Any, ParamSpec, TypeVar, overload
+from typing import Any, Final, ParamSpec, TypeVar, overload
 
 from . import _life
 from ._courier import courier
@@ -17,6 +17,9 @@ from ._verbs import begin
 P = ParamSpec("P")
 R = TypeVar("R")
 T = TypeVar("T")
+
+#: The longest wait, in seconds, that the system can be asked for.
+_LONGEST: Final = threading.TIMEOUT_MAX
 
 _PENDING, _RUNNING, _FINISHED = _base.PENDING, _base.RUNNING, _base.FINISHED
 
@@ -60,7 +63,8 @@ class _Waiter:
         self.lock.acquire()
 
     def add_result(self, future: object) -> None:
-        self.lock.release()
+        if self.lock.locked():  # else it was told already
+            self.lock.release()
 
     add_exception = add_cancelled = add_result
 
@@ -90,6 +94,9 @@ class Future(futures.Future[T], Promise):
     def cancel(self) -> bool:
         """Return whether the call will never run; if it was sent, ask its owner to give it up."""
         if super().cancel():
+            for waiter in list(self._waiters):
+                if type(waiter) is _Waiter:  # the others are told when it would have been sent
+                    waiter.add_result(self)
             return True
         if not self.done():
             self.give_up()
@@ -110,19 +117,22 @@ class Future(futures.Future[T], Promise):
         return super().exception(0)
 
     def _wait(self, timeout: float | None) -> None:
-        if self.flight is not None:
+        flight = self.flight  # another thread may end it
+        if flight is not None:
             if courier.is_here():
                 raise RuntimeError(
                     "a callback of a future waits for another one, in the thread that receives the "
                     "answers of all: add a callback to that future as well"
                 )
-            self.flight.hurry()
+            flight.hurry()
         waiter = _Waiter()
         with _shared.lock:
             if self._state not in {_PENDING, _RUNNING}:
                 return
             self._waiters.append(waiter)
-        waiter.lock.acquire(timeout=-1 if timeout is None else max(0.0, timeout))
+        waiter.lock.acquire(timeout=-1 if timeout is None else min(max(0.0, timeout), _LONGEST))
+        with _shared.lock:
+            self._waiters.remove(waiter)
 
     # -- what a call in flight asks of its promise ------------------------------------------------
 
@@ -156,12 +166,12 @@ class Future(futures.Future[T], Promise):
             pass
 
     def forked(self) -> None:
-        """In a forked child: its parent gets the answer."""
-        self.refuse(
-            futures.CancelledError(
-                "this process was forked while the call was under way; its parent gets the answer"
-            )
+        """In a forked child: its parent gets the answer, and does what is to be done with it."""
+        self._done_callbacks, self._waiters = [], []
+        self._exception = futures.CancelledError(
+            "this process was forked while the call was under way; its parent gets the answer"
         )
+        self._state = _FINISHED
 
 
 @overload

@@ -235,7 +235,7 @@ class Home:
             return
         served = here.served or Served(here.own, (here.own.process,), None)
         run = partial(copy_context().run, fulfil, promise, call, where)
-        start_new_thread(_serve_apart, (served, run))
+        start_new_thread(_serve_apart, (served, run, promise))
 
     def _run_call(
         self, shared: Shared, member: int, args: tuple[Any, ...], kwargs: dict[str, Any] | None
@@ -452,10 +452,13 @@ class _Stay:
     __slots__ = ("__weakref__",)
 
 
-def _serve_apart(served: Served, run: Callable[[], object]) -> None:
+def _serve_apart(served: Served, run: Callable[[], object], promise: Promise) -> None:
     """In a thread of its own, run something in the name of another one."""
     here.serves = served
-    run()
+    try:
+        run()
+    except BaseException as error:  # it would have ended the caller's thread, and is told it
+        promise.refuse(error)
 
 
 def _nothing() -> None:

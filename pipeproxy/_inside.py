@@ -58,8 +58,8 @@ class Inside:
         self.blocks[entering] = number, block
         try:
             deadline = _deadline.current()
-            line, _ = self._exchange.line(deadline)
-            kind, answer = self._exchange.ask(line, ENTER, number, 0, asked, deadline)
+            line, ident = self._exchange.line(deadline)
+            kind, answer = self._exchange.ask(line, ident, ENTER, number, 0, asked, deadline)
         except CallTimeout:
             raise _deadline.not_entered() from None
         if kind != RESULT:
@@ -104,8 +104,8 @@ class Inside:
                 self._tell_left(number, entering, _deadline.current())
 
     def _tell_left(self, number: int, entering: int, deadline: float | None) -> None:
-        line, _ = self._exchange.line(deadline)
-        self._exchange.ask(line, LEAVE, number, 0, pack_number(entering), deadline)
+        line, ident = self._exchange.line(deadline)
+        self._exchange.ask(line, ident, LEAVE, number, 0, pack_number(entering), deadline)
         self.blocks.pop(entering, None)
 
 

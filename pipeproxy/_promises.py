@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
-from ._flight import Flight, Pending
+from ._exchange import Promised
 from ._lines import Line
 from ._members import Plain
 from ._pool import Lease
 from ._reports import report
 from ._wire import BULK, RESULT
+
+#: What an answer that was read is no more needed for.
+_OVER: Final[tuple[Plain, int, tuple[Any, ...]]] = ((), 0, ())
 
 
 class Reader(Protocol):
@@ -34,31 +37,25 @@ class Reader(Protocol):
         """Want nothing of what comes with the reply, and lend nothing, as a call has failed."""
 
 
-class Promise(Pending):
-    """A call in flight for somebody who will ask for what came of it.
+class Promise(Promised):
+    """A call in flight for somebody who will ask for what came of it."""
 
-    Attributes:
-        waits: its thread may wait until there is room for the call.
-        flight: what carries the call; None where it needs none.
-    """
-
-    waits = True
-    flight: Flight | None = None
+    _lent: Any = None
+    _lease: Lease | None = None
+    _where: tuple[Plain, int, tuple[Any, ...]]
 
     def arm(  # noqa: PLR0913, PLR0917 - all that is known of the call
         self,
         ident: int,
         deadline: float | None,
-        flight: Flight,
         owner: Reader,
         where: tuple[Plain, int, tuple[Any, ...]],
         lent: Any,
         lease: Lease | None,
     ) -> None:
-        """Be the promise of this call, which is about to be put into a flight."""
+        """Be the promise of this call, which is about to be sent."""
         self.ident = ident
         self.deadline = deadline
-        self.flight = flight
         self._owner = owner
         self._where = where
         self._lent = lent
@@ -67,13 +64,18 @@ class Promise(Pending):
     def begin(self) -> bool:
         """See `Pending`."""
         if not self.sent:
-            self.sent = self.is_wanted()
+            self.sent = not self.gone and self.is_wanted()
+            if not self.sent:
+                self._take_back()
+                self._be_over()
         return self.sent
 
     def settle(self, kind: int, payload: bytes | memoryview) -> None:
         """See `Pending`."""
+        where = self._where
+        self._be_over()
         try:
-            value = self._owner.read(kind, payload, *self._where, self._lease)
+            value = self._owner.read(kind, payload, *where, self._lease)
         except BaseException as error:  # it cannot be rebuilt here
             self._owner.abandon(self.ident, error, None, came=True)
             self.refuse(error)
@@ -88,18 +90,40 @@ class Promise(Pending):
 
     def fail(self, error: BaseException) -> None:
         """See `Pending`."""
-        self._owner.abandon(self.ident, error, None if self.sent else self._lent, came=False)
-        if self._lease is not None and self.flight is not None:
-            self._owner.is_left(self._lease, self.flight.line, self.ident)
+        self._let_go(error)
         self.refuse(error)
+
+    def _let_go(self, error: BaseException) -> None:
+        """Have back what went with the call, which has failed."""
+        self._owner.abandon(self.ident, error, None, came=False)
+        if not self.sent:
+            self._take_back()
+        elif self._lease is not None and self.flight is not None:
+            self._owner.is_left(self._lease, self.flight.line, self.ident)
+        self._be_over()
+
+    def _take_back(self) -> None:
+        """Have back at once what went with the call, which is never sent."""
+        if self._lent is not None:
+            self._lent.take_back()
+        if self._lease is not None:
+            self._lease.end()
+
+    def _be_over(self) -> None:
+        """Keep nothing alive any more: neither the arguments nor the line."""
+        self._where, self._lent, self.flight = _OVER, None, None
 
     def give_up(self) -> None:
         """Want it no more: its owner is told, if it knows of the call."""
-        if self.flight is not None:
-            self.flight.give_up(self)
+        flight = self.flight  # another thread may end it
+        if flight is not None:
+            flight.give_up(self)
 
     def is_wanted(self) -> bool:
-        """Return whether the call is still to be sent; from then on it is not taken back."""
+        """Return whether the call is still to be sent; from then on it is not taken back.
+
+        It is asked a second time if an interrupt came between.
+        """
         raise NotImplementedError
 
     def keep(self, value: Any) -> None:
@@ -111,7 +135,36 @@ class Promise(Pending):
         raise NotImplementedError
 
 
-def fulfil(promise: Promise | None, call: Callable[[], Any], where: object) -> None:
+class Unheard(Promise):
+    """A one-way call that lends something: answers are received until it is over, as its caller
+    may be called back meanwhile.
+
+    Args:
+        where: what it calls, for people.
+    """
+
+    def __init__(self, where: str) -> None:
+        self._name = where
+
+    def fail(self, error: BaseException) -> None:
+        """See `Pending`; nobody asked."""
+        self._let_go(error)
+
+    def is_wanted(self) -> bool:
+        return True
+
+    def keep(self, value: Any) -> None:
+        """Drop it."""
+
+    def refuse(self, error: BaseException) -> None:
+        """Tell of it, as its owner would of what another one-way call raised."""
+        report(error, self._name)
+
+    def forked(self) -> None:
+        """In a forked child: it is the parent's."""
+
+
+def fulfil(promise: Promise | None, call: Callable[[], Any], where: str) -> None:
     """Call ``call()`` here and now, for a promise.
 
     Args:

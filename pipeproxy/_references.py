@@ -215,6 +215,11 @@ class Passing:
             return self._lent().refer(value)
         return copied(value)
 
+    @property
+    def lends(self) -> bool:
+        """Whether anything was lent."""
+        return self._lending is not None
+
     def _lent(self) -> Any:
         if self._lending is None:
             from ._lent import lending  # only who lends needs a home

@@ -110,10 +110,10 @@ class batch:  # noqa: N801 - reads as the verb that it is: ``with batch():``
     holds for this thread. Blocks nest, and only the outermost counts.
     """
 
-    __slots__ = ()
+    __slots__ = ("__weakref__",)
 
     def __enter__(self) -> None:
-        begin_batch()
+        begin_batch(self)
 
     def __exit__(
         self,
@@ -121,4 +121,4 @@ class batch:  # noqa: N801 - reads as the verb that it is: ``with batch():``
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        end_batch()
+        end_batch(self)
