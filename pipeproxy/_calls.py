@@ -16,7 +16,7 @@ from ._held import Holdings, idents
 from ._inside import Inside
 from ._lines import Line, Lines
 from ._members import Plain, name_of, parameters_of
-from ._parcels import Encoded, Parcel, pack
+from ._parcels import BULK_FROM, Encoded, Parcel, pack
 from ._pool import Key, Lease, Pool
 from ._promises import Promise, Unheard, fulfil
 from ._wire import BULK, CALL, CALL_WITHIN, LIMIT, RESULT, UP, UP_RESULT, oversized, pack_header
@@ -86,7 +86,7 @@ class Owner:
             self._readings = Readings(self.route, self.lines)
         return self._readings.read(number, index, latest)
 
-    def call(  # noqa: PLR0912 - every step that a call may take
+    def call(
         self,
         number: int,
         plain: Plain,
@@ -124,11 +124,6 @@ class Owner:
         answer = None
         try:
             kind, answer = self._exchange.ask(line, ident, kind, number, member, payload, deadline)
-            if kind == RESULT and type(answer) is bytes:
-                try:
-                    return codec.decode(answer)
-                except CodecError:
-                    pass  # once more, to say of which method it is
             value = self.read(kind, answer, plain, member, args, lease)
         except BaseException as error:
             unheard = line.unsent or not line.said
@@ -289,6 +284,11 @@ class Owner:
         Args:
             lease: of the memory that went with the call, and is read now.
         """
+        if kind == RESULT and len(answer) < BULK_FROM:  # as nearly always
+            try:
+                return codec.decode(answer)
+            except CodecError:
+                pass  # once more, to say of which method it is
         kind, encoded = self._pool.open(_key(plain, member), kind, answer, lease)
         return self._decode(kind, encoded, plain, member, args)
 
