@@ -11,10 +11,13 @@ import sys
 import traceback
 from collections.abc import Callable
 from random import Random
+from time import monotonic
 from typing import Any
 
 #: Seconds within which whatever a test waits for has happened, even on a busy machine.
 PATIENCE = 30.0
+#: Seconds within which threads have let go of what they do not need any more.
+LETTING_GO = 3.0
 
 
 def open_descriptors() -> dict[int, tuple[int, int]]:
@@ -32,8 +35,12 @@ def open_descriptors() -> dict[int, tuple[int, int]]:
 def opened_since(
     before: dict[int, tuple[int, int]],
 ) -> list[tuple[int, tuple[int, int]]]:
-    """Return what is open now and was not `before`, once all garbage is collected."""
-    if open_descriptors().items() - before.items():
+    """Return what is open now and was not `before`, once all garbage is collected.
+
+    Other threads may be about to let go of some of it.
+    """
+    end = monotonic() + LETTING_GO
+    while open_descriptors().items() - before.items() and monotonic() < end:
         gc.collect()
     return sorted(open_descriptors().items() - before.items())
 
