@@ -312,9 +312,11 @@ class Attendance:
             kind, answer = reply
             if self._publications:
                 self._objects.publisher.look()
-            if not kind or caller.ended:
+            if not kind:
                 continue
             answered += frame[0] in CALLS
+            if caller.ended:
+                continue
             head = pack_header(len(answer), frame[1], 0, 0, kind)
             if caller.client.lender is not None:
                 head = caller.given_back() + head
