@@ -193,7 +193,8 @@ class Pool:
             self._late.pop(ident, None)
         for number, lease in list(self._out.items()):
             segment = self._all.get(number)
-            if segment is not None and lease() is None:
+            # Asked in this order: another thread may have it, since it was given back meanwhile.
+            if segment is not None and lease() is None and self._out.get(number) is lease:
                 self._forget(segment)
         now = monotonic()
         if now < self._trim_at:

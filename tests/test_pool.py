@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -126,6 +127,37 @@ def test_what_is_lost_is_given_up_and_never_used_again(scene: Scene) -> None:
     gc.collect()
     assert number(scene.take()) != lost
     assert scene.held.retired == [lost]
+
+
+class Overtaken(dict[int, Any]):
+    """What is out, where something happens between a look at all of it and what is done then."""
+
+    def __init__(self, items: Any, then: Callable[[], object]) -> None:
+        super().__init__(items)
+        self._then: list[Callable[[], object]] = [then]
+
+    def items(self) -> Any:
+        seen = list(super().items())
+        while self._then:
+            self._then.pop()()
+        return seen
+
+
+def test_what_another_thread_gives_back_and_takes_meanwhile_is_not_given_up(scene: Scene) -> None:
+    leases = [scene.take()]
+    first = number(leases[0])
+
+    def pass_on() -> None:
+        lease = leases.pop()
+        assert lease is not None
+        lease.end()
+        del lease
+        leases.append(scene.pool._claim(scene.pool._all[first]))
+
+    scene.pool._out = Overtaken(scene.pool._out, pass_on)
+    scene.pool._tidy()
+    assert number(leases[0]) == first
+    assert scene.held.retired == []
 
 
 def test_what_a_late_reply_brings_back_is_used_again(scene: Scene) -> None:
