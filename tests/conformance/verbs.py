@@ -19,6 +19,7 @@ from pipeproxy import (
     aio,
     batch,
     by_ref,
+    cancelled,
     locked,
     notify,
     oneway,
@@ -63,6 +64,11 @@ class Desk:
 
     def pid(self) -> int:
         return os.getpid()
+
+    def go_on_until_given_up(self) -> None:
+        while not cancelled():
+            sleep(0.001)
+        self.noted.append("given up")
 
     def stop(self) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
