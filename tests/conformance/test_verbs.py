@@ -37,6 +37,7 @@ from tests.support import PATIENCE
 
 from . import verbs
 from .conftest import Elsewhere
+from .lenders import lent
 from .verbs import Desk, Queued, Room, Threads
 
 pytestmark = pytest.mark.usefixtures("descriptors_kept")
@@ -128,7 +129,7 @@ def test_results_that_nobody_reads_are_given_back() -> None:
     proxy, listener = share(Desk())
     with listener, Child("fork", verbs.drop_results, proxy, 4) as child:
         child.result(listener)
-        poll_until(lambda: listener.stats().references == 1, listener)
+        poll_until(lambda: lent() == 0, listener)
 
 
 # Awaiting ----------------------------------------------------------------------------------------

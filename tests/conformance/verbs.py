@@ -366,7 +366,8 @@ def callback_that_waits(desk: Any) -> str:
             told.append(str(error))
         over.set()
 
-    submit(desk.note, 1).add_done_callback(wait)
+    with batch():  # so that it is not over before the callback is known
+        submit(desk.note, 1).add_done_callback(wait)
     assert over.wait(PATIENCE)
     assert desk.note(3) == 3
     return told[0]
