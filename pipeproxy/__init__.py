@@ -20,11 +20,12 @@ The rooms of this package, from the doors down; each imports only what stands be
              _errands > _batches, _workers         many at once, in threads of their own
              _batches > _tasks                     in an event loop
     faces    _locked, _orphans, _lent              several calls as one; what a client lends
+             _futures, _awaited > _verbs           calls that are not waited for, and how they begin
              _lent > _home > _outgoing             objects at home; what leaves, and how
              _outgoing > _references > _faces      references; what an object shows
              _references > _proxy, _values         spec → class; copies
     memory   _streams > _calls > _inside           a client's calls, and what it is inside of
-             _calls > _pool                        memory that it lends for bulk
+             _calls > _promises > _pool            what comes of them; memory that is lent for bulk
              _calls > _readings                    what it reads without a call
              _objects > _borrowed                  memory that the owner is lent
              _objects, _callers, _residence        the owner's objects, channels, calls at home
@@ -32,8 +33,11 @@ The rooms of this package, from the doors down; each imports only what stands be
              _queues, _primitives > _waits         waiting in the name of who may die
              _deadlocks > _sections > _activities  the right to an object; whose a call is
     motion   _exchange > _lines > _channel         a frame and its reply; each thread's own channel
+             _exchange > _courier > _flight        calls in flight, and who carries them
+             _flight > _asking, _gathering         who waits for them; what is kept back
              _lines > _held, _context              what this process holds; of which chain it is
     leaves   _wire, codecs, transports, _door, _life, _until, _sigint, _bell
+             _reports, _rights                     errors that nobody is given; locks given back
              codecs > _parcels > _buffers          what is large; memory that two processes share
              _handover > _door                     how the memory below comes to those who read it
              _memory, _slots                       shared memory, and the values in it

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from operator import itemgetter
 from time import monotonic
 from typing import Final
 
@@ -19,13 +20,15 @@ from ._parcels import unpack
 from ._references import PlainRoute
 from ._residence import Residence
 from ._upcalls import Upcalls
-from ._wire import BULK, CALL, CALLS, UP_FAILURE, UP_RESULT, Frame, pack_header
+from ._wire import BULK, CALL, CALLS, CANCEL, UP_FAILURE, UP_RESULT, Frame, pack_header
 from .errors import ListenerClosed, ProtocolError
 
 _ANSWERS: Final = frozenset({UP_RESULT, UP_FAILURE, UP_RESULT | BULK, UP_FAILURE | BULK})
 
 #: Seconds between two looks for what a client says while its call runs.
 _LISTEN_EVERY: Final = 0.001
+_kind_of: Final = itemgetter(0)
+
 #: Replies of up to this many bytes are put together before they are written.
 _JOIN_BELOW: Final = 1 << 16
 
@@ -283,6 +286,8 @@ class Attendance:
                 caller.ended = True
                 return False
         caller.frames += frames
+        if len(caller.frames) > 1 and CANCEL in map(_kind_of, frames):
+            self.dispatch.hear(caller)  # before what it gives up begins
         if frames and (caller.returned or caller.told):
             caller.heard()
         if caller.client.wanted:

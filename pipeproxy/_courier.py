@@ -17,8 +17,9 @@ from time import monotonic
 from typing import Any, Final
 
 from . import _deadline, _descriptors, _life
+from ._asking import tell
 from ._descriptors import Descriptor
-from ._flight import Flight, tell
+from ._flight import Flight
 from ._reports import report
 from .errors import CallLost, PipeProxyError
 from .transports.pipe import wait_for

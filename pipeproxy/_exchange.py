@@ -10,16 +10,15 @@ from __future__ import annotations
 
 import weakref
 from _thread import start_new_thread
-from collections.abc import Callable
-from queue import Empty, SimpleQueue
 from time import monotonic
 from typing import Any, Final, Protocol
 
 from . import _deadline, _life
 from ._activities import Served, activity_of, here
+from ._asking import Asking, Pending, Promised
 from ._courier import courier
 from ._door import Route
-from ._flight import Flight, Pending, failed_upcall
+from ._flight import Flight, failed_upcall
 from ._held import Holdings, idents
 from ._lines import Line, Lines
 from ._parcels import Encoded, Place, pack, unpack
@@ -47,18 +46,6 @@ _UP: Final = frozenset({UPCALL, UPCALL | BULK, GIVEN_BACK, WAITING, TAKEN})
 
 #: The kind and the payload of a reply.
 Reply = tuple[int, "bytes | memoryview"]
-
-
-class Promised(Pending):
-    """A call in flight that its thread does not wait for.
-
-    Attributes:
-        waits: its thread may wait until there is room for it.
-        flight: what carries it; None where it needs nothing to.
-    """
-
-    waits = True
-    flight: Flight | None = None
 
 
 class Surroundings(Protocol):
@@ -366,61 +353,3 @@ class Exchange:
             else:
                 self._pool.hear_end(of)
         return None
-
-
-class Asking(Pending):
-    """A call in flight for whose reply its thread waits: it answers upcalls meanwhile.
-
-    Args:
-        alert: called whenever something was said.
-    """
-
-    def __init__(self, ident: int, alert: Callable[[], object] | None) -> None:
-        self.ident = ident
-        #: The reply, and upcalls before it, as frames; or an error in their place.
-        self._said: SimpleQueue[Frame | BaseException] = SimpleQueue()
-        self._alert = alert or _nothing
-
-    def begin(self) -> bool:
-        self.sent = self.sent or not self.gone
-        return self.sent
-
-    def settle(self, kind: int, payload: bytes | memoryview) -> None:
-        self.hear((kind, self.ident, 0, 0, payload))
-
-    def fail(self, error: BaseException) -> None:
-        self.hear(error)
-
-    def hear(self, said: Frame | BaseException) -> None:
-        """Learn what was said."""
-        self._said.put(said)
-        self._alert()
-
-    def is_told(self) -> bool:
-        """Whether something was said that `take` has not returned."""
-        return not self._said.empty()
-
-    def take(self, since: float, deadline: float | None) -> Frame:
-        """Wait for what is said next; serve others meanwhile, if this thread does.
-
-        Args:
-            since: when it began to wait.
-
-        Raises:
-            CallTimeout: the deadline passed first.
-            OwnerDied, ListenerClosed, CallLost, ProtocolError: nobody will answer.
-        """
-        server = here.server
-        while server is not None and server.beside and not self.is_told():
-            server.beside(None, since, deadline)
-        try:
-            said = self._said.get(timeout=_deadline.left(deadline))
-        except Empty:
-            raise _deadline.passed() from None
-        if isinstance(said, BaseException):
-            raise said
-        return said
-
-
-def _nothing() -> None:
-    """Alert nobody: the thread waits for nothing else."""

@@ -20,10 +20,11 @@ from time import monotonic
 from typing import Any, Final, NoReturn, Protocol
 
 from . import _life
+from ._asking import Pending, tell
 from ._bell import Bell
+from ._gathering import gathering
 from ._held import Holdings
 from ._lines import Line, Lines
-from ._reports import report
 from ._rights import attempt
 from ._wire import CANCEL, FAREWELL, UP_FAILURE, Frame, header, pack_batch
 from .codecs.pickle import encode_failure
@@ -45,36 +46,6 @@ _GATHERING: Final = 0.0003
 _LONGEST_BATCH: Final = 1.0
 #: Seconds between two looks whether whoever answers an upcall still does.
 _LOOK_EVERY: Final = 0.05
-
-
-class Pending:
-    """A call in flight, and what it will be told.
-
-    Attributes:
-        ident: its own.
-        deadline: when it is given up, if that is not its thread's business.
-        sent: some of it may have been written.
-        gone: nobody waits for it any more: it is not sent, if it was not.
-    """
-
-    ident: int
-    deadline: float | None = None
-    sent = gone = False
-
-    def begin(self) -> bool:
-        """Return whether it is still to be sent; asked just before, and more than once, maybe."""
-        raise NotImplementedError
-
-    def settle(self, kind: int, payload: bytes | memoryview) -> None:
-        """Take its reply."""
-        raise NotImplementedError
-
-    def fail(self, error: BaseException) -> None:
-        """Learn that none will come; a second time, or after the reply, it does nothing."""
-        raise NotImplementedError
-
-    def forked(self) -> None:
-        """In a forked child: the reply is the parent's."""
 
 
 class Carrier(Protocol):
@@ -160,10 +131,10 @@ class Flight:
             False if the flight has ended with nothing in it, and this was not put into it.
         """
         outbox = self._outbox
-        batched = _gathering.is_on()
-        if batched and gather and self not in _gathering.flights:
+        batched = gathering.is_on()
+        if batched and gather and self not in gathering.flights:
             self.hurry()  # what was before the batch
-            _gathering.flights[self] = None
+            gathering.flights[self] = None
         outbox.append((frame, pending))
         if self.over:  # asked last: who ends it looks into the outbox after that
             return self._turn_away()
@@ -443,14 +414,6 @@ class Flight:
         self._state = b"", [], []
 
 
-def tell(what: Callable[..., object], *said: Any) -> None:
-    """Tell somebody what came of a call; whatever a callback of theirs raises ends no other."""
-    try:
-        what(*said)
-    except BaseException as error:
-        report(error, "a callback of a call in flight")
-
-
 def failed_upcall(ident: int, error: BaseException) -> bytes:
     """Return the answer to an upcall that ends in an exception."""
     failure = encode_failure(error, "a function that was called back", None)
@@ -459,41 +422,3 @@ def failed_upcall(ident: int, error: BaseException) -> bytes:
 
 def _given_up() -> CallLost:
     return CallLost("the process that was called back gave its own call up; this one may have run")
-
-
-class _Gathering(threading.local):
-    """What this thread keeps back inside of `batch` blocks.
-
-    Attributes:
-        block: a weak reference to the outermost; if a signal handler raises before its end has
-            begun, that it is over is found out by this.
-        flights: those that something is kept back of.
-    """
-
-    block: Callable[[], object] | None = None
-
-    def __init__(self) -> None:
-        self.flights: dict[Flight, None] = {}
-
-    def is_on(self) -> bool:
-        return self.block is not None and self.block() is not None
-
-
-_gathering = _Gathering()
-
-
-def begin_batch(block: object) -> None:
-    """Keep back what this thread sends without waiting, until this block ends."""
-    if not _gathering.is_on():
-        _gathering.block = weakref.ref(block)
-
-
-def end_batch(block: object) -> None:
-    """Send what was kept back, if this is the outermost block."""
-    if _gathering.block is None or _gathering.block() is not block:
-        return
-    _gathering.block = None
-    while _gathering.flights:
-        flight = next(iter(_gathering.flights))
-        flight.hurry()
-        _gathering.flights.pop(flight, None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final, Protocol
 
-from ._exchange import Promised
+from ._asking import Promised
 from ._lines import Line
 from ._members import Plain
 from ._pool import Lease
@@ -106,8 +106,9 @@ class Promise(Promised):
         """Have back at once what went with the call, which is never sent."""
         if self._lent is not None:
             self._lent.take_back()
-        if self._lease is not None:
-            self._lease.end()
+        lease, self._lease = self._lease, None
+        if lease is not None:
+            lease.end()
 
     def _be_over(self) -> None:
         """Keep nothing alive any more: neither the arguments nor the line."""

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
-from ._flight import begin_batch, end_batch
+from ._gathering import begin_batch, end_batch
 from ._members import RUN
 from ._proxy import Proxy, bind, link_of
 

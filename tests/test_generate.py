@@ -14,11 +14,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipeproxy._marks import oneway
 from pipeproxy._members import FIRST_METHOD
 from pipeproxy._proxy import make_proxy, proxy_class
+from pipeproxy._spec import describe
 from pipeproxy.errors import ProtocolError
 
-from .inprocess import calls_of, proxy_of
+from .inprocess import InProcess, calls_of, proxy_of
 
 # Names that could collide with something of ours, or of Python's.
 NAMES = (
@@ -263,3 +265,27 @@ def test_texts_of_a_spec_are_shown_and_never_run():
     assert str(inspect.signature(proxy.m)) == "(a: print('run') = print('run'))"
     assert proxy.m() == (FIRST_METHOD, (), None)
     assert "print" not in inspect.getsource(proxy.m)
+
+
+def test_a_one_way_method_is_begun_and_returns_none():
+    class Log:
+        @oneway
+        def note(self, word, times=1, *, loud=False): ...
+
+    started = []
+
+    class Link(InProcess):
+        def start(self, member, args, kwargs, promise):
+            started.append((self.members.names[member], args, kwargs, promise))
+
+    plain = describe(Log).plain
+    link = Link(Log(), plain)
+    proxy = make_proxy(plain, link)
+    assert proxy.note("a") is None
+    assert proxy.note("b", 2, loud=True) is None
+    assert started == [
+        ("note", ("a",), None, None),
+        ("note", ("b",), {"times": 2, "loud": True}, None),
+    ]
+    assert link.calls == []
+    assert str(inspect.signature(proxy.note)) == str(inspect.signature(Log().note))

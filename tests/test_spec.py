@@ -14,6 +14,7 @@ from pipeproxy._marks import (
     by_reference,
     exposed,
     hidden,
+    oneway,
     proxied,
     published,
     readonly,
@@ -544,6 +545,42 @@ def test_a_property_cannot_be_blocking():
 
     with pytest.raises(SpecError, match=r"@blocking stands over methods, and .*size is none"):
         describe(Wrong)
+
+
+def test_one_way_methods_are_told_to_those_who_call_them_and_inherited():
+    class Log:
+        @oneway
+        def note(self, word): ...
+
+        @oneway
+        @staticmethod
+        def tell(word): ...
+
+        @hidden
+        @oneway
+        def _internal(self): ...
+
+        def both(self): ...
+
+    class Below(Log):
+        @oneway
+        def both(self): ...
+
+        def note(self, word): ...
+
+    assert describe(Log).oneway == ("note", "tell")
+    assert describe(Below).oneway == ("both", "note", "tell")
+    assert describe(Below).plain[9] == ("both", "note", "tell")
+
+
+def test_a_property_cannot_be_one_way():
+    class Log:
+        @property
+        @oneway
+        def size(self): ...
+
+    with pytest.raises(SpecError, match=r"@oneway stands over methods, and .*size is none"):
+        describe(Log)
 
 
 def test_an_unknown_name_in_by_ref_is_an_error():

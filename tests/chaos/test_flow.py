@@ -9,13 +9,24 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from functools import partial
+from multiprocessing import get_context
 from random import Random
 from typing import Any
 
 import pytest
 
-from pipeproxy import CallLost, CallTimeout, ListenerClosed, share, timeout
+from pipeproxy import (
+    CallLost,
+    CallTimeout,
+    ListenerClosed,
+    share,
+    spawn,
+    spawning,
+    submit,
+    timeout,
+)
 from pipeproxy._callers import MOST_UNSENT
+from pipeproxy._flight import MOST_CALLS
 from pipeproxy.transports.pipe import READ_SIZE
 from tests.children import Child, poll_until
 from tests.support import PATIENCE, in_fork
@@ -140,6 +151,40 @@ def late_replies(seed: int, clients: int = 4, size: int = 50_000_000) -> Tally:
     return Tally(clients, lost)
 
 
+# Calls in flight ----------------------------------------------------------------------------------
+
+
+def in_flight_of_a_stopped_owner(seed: int, calls: int = 20_000) -> Tally:
+    """Calls are submitted to an owner that is stopped now and then, and no reply is read."""
+    random = Random(seed)
+    over = threading.Event()
+
+    with spawning(get_context("fork")):
+        proxy, host = spawn(Echo)
+
+    def stop_and_go() -> None:
+        pid = host.process.pid or 0
+        while not over.wait(random.uniform(0.001, 0.02)):
+            os.kill(pid, signal.SIGSTOP)
+            over.wait(random.uniform(0.001, 0.02))
+            os.kill(pid, signal.SIGCONT)
+
+    hands = threading.Thread(target=stop_and_go)
+    most = 0
+    with host:
+        hands.start()
+        begun = []
+        for number in range(calls):
+            begun.append(submit(proxy.echo, (number, bytes(random.choice((0, 0, 0, 3000))))))
+            if number % 100 == 0:
+                most = max(most, sum(not future.done() for future in begun[-2000:]))
+        lost = sum(future.result(PATIENCE)[0] != n for n, future in enumerate(begun))
+        over.set()
+        hands.join()
+    note = f"{most} were in flight at once" if most > MOST_CALLS else ""
+    return Tally(calls, lost + bool(note), note)
+
+
 # Methods that break their own process -------------------------------------------------------------
 
 
@@ -201,6 +246,12 @@ ROWS = [
         partial(large_both_ways, by_pipeproxy),
         partial(large_both_ways, by_manager),
         90.0,
+    ),
+    Row(
+        "20,000 calls submitted, and none read, to an owner that is stopped now and then",
+        in_flight_of_a_stopped_owner,
+        "has no calls in flight",
+        120.0,
     ),
     Row("50 MB calls that meet a late answer of 50 MB", late_replies, "has no timeouts"),
     Row(
@@ -269,6 +320,10 @@ def test_large_arguments_and_results_pass_each_other() -> None:
 
 def test_a_large_call_passes_the_late_answer_to_one_that_was_given_up() -> None:
     assert passes(late_replies, 1, clients=2) == 2
+
+
+def test_calls_in_flight_are_bounded_and_all_answered_though_their_owner_is_stopped() -> None:
+    assert passes(in_flight_of_a_stopped_owner, 1, 4000) == 4000
 
 
 def test_a_method_that_forks_answers_once_whatever_its_child_does() -> None:

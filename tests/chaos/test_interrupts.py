@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 
-from pipeproxy import CallLost, CallTimeout, share, timeout
+from pipeproxy import CallLost, CallTimeout, batch, share, submit, timeout
 from pipeproxy.testing import (
     AFTER,
     BEFORE,
@@ -38,12 +38,15 @@ from ..support import Interrupted as Alarmed
 from ..support import interrupt as interrupt_by_alarm
 from .rows import Row, Tally, run
 from .trial import (
+    HANGS,
     SIZES,
     Caller,
     Echo,
     EchoManager,
     Side,
     Trial,
+    WrongAnswer,
+    answer_to,
     is_end,
     managers,
     ours,
@@ -54,9 +57,23 @@ from .trial import (
 # What is tried -----------------------------------------------------------------------------------
 
 
-def by_signals(side: Side, seed: int, count: int = 1000) -> Tally:
+class Flying(Trial):
+    """The same, with calls that the thread does not wait for one by one."""
+
+    def call(self, size: int) -> int:
+        with batch():
+            begun = [(next(self._tokens), size) for _ in range(3)]
+            flying = [submit(self._echo.answer, *each) for each in begun]
+        begun.append((next(self._tokens), 10))
+        answers = [self._echo.answer(*begun[-1]), *(future.result(HANGS) for future in flying)]
+        if answers != [answer_to(*each) for each in (begun[-1], *begun[:-1])]:
+            raise WrongAnswer("no reply of its own")
+        return begun[-1][0]
+
+
+def by_signals(side: Side, seed: int, count: int = 1000, kind: type[Trial] = Trial) -> Tally:
     """A signal at a random moment, whose handler raises."""
-    with side() as echo, Trial(echo, seed) as trial:
+    with side() as echo, kind(echo, seed) as trial:
         under_way = False
 
         def attempt(size: int) -> None:
@@ -279,6 +296,12 @@ ROWS = [
         seconds=180,
     ),
     Row(
+        f"calls in flight, one of them waited for, interrupted by a signal, {SIZES_IN_WORDS}",
+        partial(by_signals, ours, kind=Flying),
+        "has no calls in flight",
+        seconds=180,
+    ),
+    Row(
         f"call given up by a timeout at a random moment, {SIZES_IN_WORDS}",
         by_timeouts,
         "has no timeouts",
@@ -312,6 +335,10 @@ ROWS = [
 def assert_nothing_lost(trial: Callable[[int], Tally], tried: int, seed: int) -> None:
     """In a process of its own: the alarm clock of this one belongs to pytest-timeout."""
     assert run(trial, seed, PATIENCE) == Tally(tried, 0)
+
+
+def test_after_a_signal_calls_in_flight_get_their_own_answers() -> None:
+    assert_nothing_lost(partial(by_signals, ours, count=60, kind=Flying), 60, 1)
 
 
 @pytest.mark.parametrize("seed", [1, 2])

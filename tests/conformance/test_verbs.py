@@ -10,6 +10,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from multiprocessing.context import BaseContext
+from time import sleep
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ import pytest
 from pipeproxy import (
     CallLost,
     CallTimeout,
+    Cancelled,
     Listener,
     ListenerClosed,
     aio,
@@ -35,6 +37,7 @@ from tests.support import PATIENCE
 
 from . import verbs
 from .conftest import Elsewhere
+from .lenders import lent
 from .verbs import Desk, Queued, Room, Threads
 
 pytestmark = pytest.mark.usefixtures("descriptors_kept")
@@ -126,7 +129,7 @@ def test_results_that_nobody_reads_are_given_back() -> None:
     proxy, listener = share(Desk())
     with listener, Child("fork", verbs.drop_results, proxy, 4) as child:
         child.result(listener)
-        poll_until(lambda: listener.stats().references == 1, listener)
+        poll_until(lambda: lent() == 0, listener)
 
 
 # Awaiting ----------------------------------------------------------------------------------------
@@ -180,6 +183,44 @@ def test_one_way_calls_where_each_client_has_a_thread(context: BaseContext) -> N
         notify(proxy.fail, "told in the owner")
         assert proxy.words() == list(range(50))
         del proxy
+
+
+# Giving up ---------------------------------------------------------------------------------------
+
+
+def test_a_call_that_was_sent_is_given_up_before_it_begins(context: BaseContext) -> None:
+    with spawning(context):
+        proxy, host = spawn(Desk)
+    with host:
+        first = submit(proxy.call, sleep, 0.3)
+        with batch():
+            second, third = submit(proxy.note, "never"), submit(proxy.note, "third")
+        assert second.running()
+        assert not second.cancel()
+        assert type(second.exception(PATIENCE)) is Cancelled
+        assert (first.result(PATIENCE), third.result(PATIENCE)) == (None, "third")
+        assert proxy.words() == ["third"]
+        del proxy
+
+
+def test_a_method_is_told_that_its_call_is_given_up(context: BaseContext) -> None:
+    with spawning(context):
+        proxy, host = spawn(Threads)
+    with host:
+        begun = submit(proxy.go_on_until_given_up)
+        assert not begun.cancel()
+        assert type(begun.exception(PATIENCE)) in {Cancelled, type(None)}
+        assert proxy.words() in (["given up"], [])  # it may not have begun
+        del proxy
+
+
+def test_a_task_of_the_owners_is_cancelled_with_the_future(rooms: list[Any]) -> None:
+    [room] = rooms
+    waiting = submit(room.wait, "long")
+    poll_until(lambda: room.count() == 1)
+    assert not waiting.cancel()
+    assert type(waiting.exception(PATIENCE)) is Cancelled
+    assert room.note("next") == "next"
 
 
 # Ends --------------------------------------------------------------------------------------------

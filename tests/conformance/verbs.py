@@ -19,6 +19,7 @@ from pipeproxy import (
     aio,
     batch,
     by_ref,
+    cancelled,
     locked,
     notify,
     oneway,
@@ -63,6 +64,11 @@ class Desk:
 
     def pid(self) -> int:
         return os.getpid()
+
+    def go_on_until_given_up(self) -> None:
+        while not cancelled():
+            sleep(0.001)
+        self.noted.append("given up")
 
     def stop(self) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
@@ -360,7 +366,7 @@ def callback_that_waits(desk: Any) -> str:
             told.append(str(error))
         over.set()
 
-    with batch():  # so that it is not done before it has a callback
+    with batch():  # so that it is not over before the callback is known
         submit(desk.note, 1).add_done_callback(wait)
     assert over.wait(PATIENCE)
     assert desk.note(3) == 3
