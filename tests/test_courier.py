@@ -112,6 +112,18 @@ def test_a_batch_that_is_held_for_long_is_sent_all_the_same(desks: list[Any]) ->
         assert called.wait(PATIENCE)
 
 
+def test_what_was_noted_just_before_an_interrupt_is_carried_with_the_next(
+    desks: list[Any],
+) -> None:
+    [desk] = desks
+    first = submit(desk.note, 1)
+    flight: Any = first.flight
+    assert first.result(PATIENCE) == 1
+    poll_until(lambda: flight not in courier._flights)
+    courier._flights[flight] = None  # and the handler raised before the courier was rung
+    assert submit(desk.note, 2).result(PATIENCE) == 2
+
+
 def test_it_is_started_again_if_there_was_no_thread_for_it() -> None:
     program = """
 from multiprocessing import get_context

@@ -174,10 +174,12 @@ def test_what_came_before_a_batch_is_not_kept_back_for_it(scene: Scene) -> None:
 
 
 def test_what_may_not_be_kept_back_takes_a_batch_along(scene: Scene) -> None:
+    scene.put(*calls(1))
     with batch():
-        scene.put(*calls(1, 2), gather=True)
-        scene.put(*calls(3))
-        assert scene.idents() == [1, 2, 3]
+        scene.put(*calls(2, 3), gather=True)
+        assert scene.idents() == [1]
+        scene.put(*calls(4))
+        assert scene.idents() == [2, 3, 4]
 
 
 def test_a_call_that_is_not_wanted_is_not_written(scene: Scene) -> None:
@@ -211,6 +213,17 @@ def test_what_the_pipe_does_not_take_is_written_later(scene: Scene) -> None:
         scene.flight.write()
     got += scene.read()
     assert [frame[1] for frame in Decoder(FROM_CLIENT).feed(got)] == list(range(1, 101))
+
+
+def test_the_pipe_is_waited_for_only_if_something_is_to_be_written(scene: Scene) -> None:
+    writer = (scene.line.pipe.writer, True)
+    scene.put(*calls(1))
+    scene.flight.is_blocked = True  # as an interrupt may leave it
+    assert writer not in scene.flight.wants()
+    scene.flight.is_blocked = False
+    scene.flight.put(Call(2).frame(bytes(5 << 20)), Call(2))
+    scene.flight.hurry()
+    assert writer in scene.flight.wants()
 
 
 def test_it_is_full_by_calls_and_by_bytes(scene: Scene) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 
 from pipeproxy import (
     CallTimeout,
+    Cancelled,
     aio,
     batch,
     by_ref,
@@ -591,8 +592,8 @@ def interrupted(desk: Any, kind: str) -> None:
     def cancel() -> None:
         for _ in range(40):
             begin()
-        if not begun[-1][1].cancel():
-            begun[-1][1].result(PATIENCE)
+        begun[-1][1].cancel()
+        begun[-2][1].result(PATIENCE)
 
     def check() -> None:
         token = next(tokens)
@@ -601,7 +602,7 @@ def interrupted(desk: Any, kind: str) -> None:
             token, future = begun.pop()
             try:
                 assert future.result(PATIENCE) == token
-            except futures.CancelledError:
+            except (futures.CancelledError, Cancelled):
                 pass
 
     begin()
