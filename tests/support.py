@@ -8,6 +8,7 @@ import os
 import select
 import signal
 import sys
+import threading
 import traceback
 from collections.abc import Callable
 from random import Random
@@ -43,6 +44,11 @@ def opened_since(
     while open_descriptors().items() - before.items() and monotonic() < end:
         gc.collect()
     return sorted(open_descriptors().items() - before.items())
+
+
+def workers() -> int:
+    """Return how many threads of the listeners of this process run calls that may wait."""
+    return sum(thread.name == "pipeproxy worker" for thread in threading.enumerate())
 
 
 def take_all_descriptors() -> list[int]:

@@ -30,7 +30,7 @@ from pipeproxy._wire import CALL, header
 from pipeproxy.codecs.pickle import encode_call
 
 from .children import Child, outcome, poll_until
-from .support import fork, is_readable
+from .support import fork, is_readable, workers
 
 pytestmark = pytest.mark.usefixtures("descriptors_kept")
 
@@ -177,7 +177,7 @@ def test_a_killed_process_that_waits_takes_no_lock(listener: Listener[Any], make
     for child in children:
         child.kill()
     poll_until(lambda: listener.stats().clients == 0, listener)
-    poll_until(lambda: threading.active_count() == 1, listener)  # nothing waits for it any more
+    poll_until(lambda: workers() == 0, listener)  # nothing waits for it any more
     target.release()
     assert target.acquire(False)
     target.release()
@@ -340,7 +340,7 @@ def test_a_killed_process_that_waits_takes_no_item(listener: Listener[Any], make
     poll_until(lambda: sum(listener.stats().calls.values()) == 4, listener)
     for child in children[1:]:
         child.kill()
-    poll_until(lambda: threading.active_count() == 2, listener)  # one waits
+    poll_until(lambda: workers() == 1, listener)  # one waits
     put_many(target, [1, 2, 3, 4])
     taken = children[0].result(listener)
     assert sorted([taken, *get_many(target, 3)]) == [1, 2, 3, 4]
@@ -660,7 +660,7 @@ def test_processes_that_are_killed_at_any_moment_hold_nothing(listener: Listener
             os.kill(pid, signal.SIGKILL)
             os.waitpid(pid, 0)
     poll_until(lambda: listener.stats().clients == 0, listener)
-    poll_until(lambda: threading.active_count() == 1, listener)
+    poll_until(lambda: workers() == 0, listener)
     assert all(lock.acquire(False) for lock in locks)
     assert semaphore.acquire(False)
     assert not condition._waiters  # type: ignore[attr-defined]

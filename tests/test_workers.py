@@ -27,7 +27,7 @@ from pipeproxy import (
 )
 
 from .children import Child, outcome, poll_until
-from .support import PATIENCE, Interrupted, fork, in_fork, interrupt, is_readable
+from .support import PATIENCE, Interrupted, fork, in_fork, interrupt, is_readable, workers
 
 pytestmark = pytest.mark.usefixtures("descriptors_kept")
 
@@ -403,7 +403,7 @@ def test_an_interrupt_of_the_loop_loses_the_calls_in_hand_and_no_others() -> Non
             child.do(count, proxy, 10).result(listener)
             child.end()
         assert target.total == 30
-        poll_until(lambda: threading.active_count() == 1, listener)
+        poll_until(lambda: workers() == 0, listener)
         listener.close()
 
     in_fork(owner)
