@@ -48,8 +48,8 @@ class Parcel:
     __slots__ = ("_size", "buffers", "parts")
 
     def __init__(self, parts: Sequence[bytes | memoryview], buffers: Sequence[Any]) -> None:
-        self.parts = parts
-        self.buffers = buffers
+        self.parts: Sequence[bytes | memoryview] = parts
+        self.buffers: Sequence[Any] = buffers
         self._size = sum(map(len, parts)) + sum(map(len, buffers))
 
     def __len__(self) -> int:

@@ -57,7 +57,7 @@ _all_atoms = ATOMS.issuperset
 _all_small_atoms = SMALL.issuperset
 
 #: ``atom(value)``: the bytes of a value whose exact type is one of `ATOMS`.
-atom = partial(dumps, protocol=5)
+atom: Callable[[object], bytes] = partial(dumps, protocol=5)
 
 
 def encode(value: object, refer: Refer | None = None) -> bytes:
