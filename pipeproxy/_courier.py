@@ -130,8 +130,8 @@ class Courier:
     def _begin(self) -> None:
         try:
             threading.Thread(target=self._work, name="pipeproxy courier", daemon=True).start()
-        except RuntimeError:
-            self._begun.clear()  # there are no more threads: the next that is taken tries again
+        except RuntimeError:  # the program ends, or there are no more threads: this one is it, then
+            self._work()
 
     def _work(self) -> None:
         if not self._works.acquire(False):

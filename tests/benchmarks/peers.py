@@ -17,9 +17,10 @@ from multiprocessing.managers import BaseManager
 from multiprocessing.process import BaseProcess
 from typing import Any, Protocol
 
-from pipeproxy import aio, batch, share, submit
+from pipeproxy import aio, batch, proxied, share, submit
 
 
+@proxied(published=["total"])
 class Counter:
     """The object that is called."""
 
