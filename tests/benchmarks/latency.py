@@ -143,6 +143,7 @@ def main() -> None:
         for way in ("serve", "background", "spawn")
         for pin in (("free", "same", "split") if not busy else ("free",))
     ]
+    print(f"idle, {_CLIENTS} clients: {idle():.2f} % of one core")
     print(f"{'':34}{'spin':>20}{'spin=0':>20}")
     for way, pin, busy in [*cases, ("background, busy", "free", 0)]:
         cells = []
@@ -158,7 +159,6 @@ def main() -> None:
             cells.append(f"{speed:,.0f}/s {cost:5.1f} µs")
         title = f"{way}, {pin}" + (f", {busy} busy processes" if busy else "")
         print(f"{title:34}" + "".join(f"{cell:>20}" for cell in cells))
-    print(f"idle, {_CLIENTS} clients: {idle():.2f} % of one core")
 
 
 if __name__ == "__main__":
