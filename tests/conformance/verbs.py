@@ -127,6 +127,12 @@ def serve_room(told: Connection) -> None:
     asyncio.run(listener.serve_async())
 
 
+def wait_at(gate: str) -> None:
+    """Wait until somebody has opened a named pipe, and closed it."""
+    with open(gate, "rb") as pipe:
+        assert not pipe.read()
+
+
 # Futures -----------------------------------------------------------------------------------------
 
 
