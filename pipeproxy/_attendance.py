@@ -20,8 +20,20 @@ from ._parcels import unpack
 from ._references import PlainRoute
 from ._residence import Residence
 from ._upcalls import Upcalls
-from ._wire import BULK, CALL, CALLS, CANCEL, UP_FAILURE, UP_RESULT, Frame, pack_header
+from ._wire import (
+    BULK,
+    CALL,
+    CALLS,
+    CANCEL,
+    HEADER_SIZE,
+    UP_FAILURE,
+    UP_RESULT,
+    Frame,
+    pack_header,
+    unpack_header,
+)
 from .errors import ListenerClosed, ProtocolError
+from .transports.pipe import READ_SIZE
 
 _ANSWERS: Final = frozenset({UP_RESULT, UP_FAILURE, UP_RESULT | BULK, UP_FAILURE | BULK})
 
@@ -51,6 +63,7 @@ class Attendance:
         upcalls: calls of objects that clients hold.
         in_hand: the caller that is served just now.
         ready: callers to be attended to, though nothing of theirs has come.
+        news: those, and what else no descriptor shows: there is nothing to do if all are empty.
         eager: something was said, so an answer is likely to be a moment away.
         beside, alert: as given.
     """
@@ -68,15 +81,17 @@ class Attendance:
         self.callers = Callers()
         self.dispatch = Dispatch(objects, route, residence, self.resume, self.say, look)
         self.upcalls = Upcalls(route, objects, self)
+        self._batches = self.dispatch.errands.batches
         self.in_hand: Caller | None = None
         self.ready: deque[Caller] = deque()
         self.eager = False
         self._listened = 0.0
         self.beside = beside
         self.alert = alert
-        self._objects, self._publications = objects, objects.publications
+        self._publications = objects.publications
         self._said: deque[tuple[Caller, bytes]] = deque()
         self._sought: deque[Client] = deque()
+        self.news = self.ready, self._said, self._sought
 
     @property
     def closed(self) -> bool:
@@ -85,23 +100,13 @@ class Attendance:
 
     def has_news(self) -> bool:
         """Whether there is something to do that no descriptor shows."""
-        return bool(self.ready or self._said or self._sought)
+        return any(self.news)
 
-    def attend_all(self, callers: list[Caller]) -> int:
-        """Attend to these and to those who are ready; return the calls that were answered."""
+    def attend_to_ready(self) -> int:
+        """Say what is to be said, and attend to who is ready; return the calls answered."""
         answered = 0
         if self._said or self._sought:
             self._speak()
-        for caller in callers:
-            answered += self.attend(caller)
-        if self.ready:
-            answered += self._attend_ready()
-        if self.dispatch.admission.blocked:
-            self.dispatch.admission.unblock()
-        return answered
-
-    def _attend_ready(self) -> int:
-        answered = 0
         for caller in list(self.ready):
             answered += self.attend(caller)
             # Only now, for an interrupt; and a turn inside a call may have done it already.
@@ -172,6 +177,49 @@ class Attendance:
 
     def attend(self, caller: Caller) -> int:
         """Move what can be moved on one channel, both ways, and serve what has arrived."""
+        if self._publications or self._batches.waiting or not caller.is_at_rest():
+            return self._attend_to_all(caller)
+        # As nearly always: one call has come, and nothing else is to be minded.
+        self.in_hand = caller
+        try:
+            data = caller.read(READ_SIZE) or b""
+        except OSError:
+            data = b""  # it is tried again
+        if len(data) <= HEADER_SIZE:
+            return self._attend_to_all(caller, data)
+        size, ident, number, member, kind = unpack_header(data)
+        if kind != CALL or not ident or len(data) != HEADER_SIZE + size:
+            return self._attend_to_all(caller, data)
+        frame = kind, ident, number, member, data[HEADER_SIZE:]
+        caller.frames.append(frame)
+        caller.running = ident
+        reply = self.dispatch.call(caller, frame)
+        if reply is None:
+            return self._attend_to_all(caller)
+        if self.callers.closed:
+            raise _closed()
+        if self._publications:
+            self._objects.publisher.look()
+        if not caller.ended:
+            kind, answer = reply
+            head = pack_header(len(answer), ident, 0, 0, kind)
+            if caller.client.lender is not None:
+                head = caller.given_back() + head
+            if len(answer) > _JOIN_BELOW:
+                caller.send(head)
+                head = b""
+            caller.send(head + answer)
+        if caller.ended or caller.unsent:
+            self._put_down(caller)
+        self.in_hand = None
+        return 1
+
+    def _attend_to_all(self, caller: Caller, data: bytes = b"") -> int:
+        """As `attend`, whatever there is to be minded.
+
+        Args:
+            data: what was read just now.
+        """
         if caller.serving and not self._is_over(caller):
             return 0
         self.in_hand = caller
@@ -180,20 +228,24 @@ class Attendance:
             if caller.unsent:
                 caller.flush()
             if not caller.paused:
-                self.read(caller)
+                self.read(caller, data)
         try:
             answered = self._serve(caller) if caller.frames else 0
         except ProtocolError:
             answered, caller.ended = 0, True
             caller.frames.clear()
+        self._put_down(caller)
+        self.in_hand = None
+        return answered
+
+    def _put_down(self, caller: Caller) -> None:
+        """Wait for what the channel needs now, or close it if it has ended."""
         if caller.ended and not caller.parked:
             self.drop(caller)
         elif caller.unsent or caller.writing or caller.parked or caller.paused or caller.tasks:
             if caller.errand is None:
                 caller.serving = False  # as it is, if nothing was interrupted
             self.balance(caller)
-        self.in_hand = None
-        return answered
 
     def _is_over(self, caller: Caller) -> bool:
         """Whether a call that was under way has just ended; else see what its client says to that.
@@ -270,10 +322,14 @@ class Attendance:
             caller.ended = True  # what has come may be lost, and the method may catch this
             raise
 
-    def read(self, caller: Caller) -> bool:
-        """Read once; return whether anything had come."""
+    def read(self, caller: Caller, data: bytes = b"") -> bool:
+        """Read once; return whether anything had come.
+
+        Args:
+            data: what was read just now, instead.
+        """
         try:
-            frames = caller.receive()
+            frames = caller.decoder.feed(data) if data else caller.receive()
         except (EOFError, ProtocolError):
             caller.ended = True
             return False
@@ -300,7 +356,7 @@ class Attendance:
         Raises:
             ProtocolError: one of them is not what a client sends.
         """
-        frames, batches = caller.frames, self.dispatch.errands.batches
+        frames, batches = caller.frames, self._batches
         replies: list[bytes] = []
         size = answered = 0
         while frames and caller.unsent <= MOST_UNSENT:
@@ -308,10 +364,11 @@ class Attendance:
             if batches.waiting and batches.hurry_for(caller, frame):
                 return answered + self._put_off(caller, replies)
             caller.running = frame[1]
-            serve = self.dispatch.call if frame[0] == CALL else self.dispatch.other
-            reply = serve(caller, frame)
+            reply = self.dispatch.call(caller, frame) if frame[0] == CALL else None
+            if reply is None:
+                reply = self.dispatch.serve(caller, frame)
             if self.callers.closed:
-                raise ListenerClosed("a method forked this process; the listener is its parent's")
+                raise _closed()
             if reply is None:
                 return answered + self._put_off(caller, replies)
             kind, answer = reply
@@ -325,9 +382,6 @@ class Attendance:
             head = pack_header(len(answer), frame[1], 0, 0, kind)
             if caller.client.lender is not None:
                 head = caller.given_back() + head
-            if not frames and not replies and len(answer) <= _JOIN_BELOW:
-                caller.send(head + answer)  # the only one, as nearly always
-                break
             replies += (head, answer)
             size += len(answer)
             if size > _JOIN_BELOW:
@@ -352,7 +406,7 @@ class Attendance:
 
     def recover(self) -> None:
         """Close the channel in hand in the middle of whatever was done with it, if there is one."""
-        batches = self.dispatch.errands.batches
+        batches = self._batches
         if batches.told is not None:
             self._cut(batches.told.caller)
             batches.told = None
@@ -365,6 +419,10 @@ class Attendance:
         caller.ended, caller.serving = True, False
         self.dispatch.admission.give_up(caller)
         self.drop(caller)
+
+
+def _closed() -> ListenerClosed:
+    return ListenerClosed("a method forked this process; the listener is its parent's")
 
 
 def _answers(caller: Caller, frame: Frame) -> bool:

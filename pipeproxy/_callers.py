@@ -189,6 +189,22 @@ class Caller(Channel):
         client = self.client
         return Served(self.activity, (client.token,), self.upcalls.way_to(self), client, self)
 
+    def is_at_rest(self) -> bool:
+        """Whether all that it said is served, and nothing is to be heeded but what it says next."""
+        return not (
+            self.frames
+            or self.ended
+            or self.serving
+            or self.paused
+            or self.unsent
+            or self.tasks
+            or self.asked
+            or self.returned
+            or self.told
+            or self.decoder.missing
+            or self.client.wanted
+        )
+
     def is_full(self) -> bool:
         """Whether it may not say more while it is parked.
 
@@ -218,14 +234,14 @@ class Caller(Channel):
         def hear(size: int) -> bytes | None:
             data = read(size)
             if data:
-                self.undo, self._read = None, read
+                self.undo, self.read = None, read
             return data
 
-        self.undo, self._read = undo, hear
+        self.undo, self.read = undo, hear
 
     def undo_unread(self) -> None:
         """Take back the latest call, if its reply was not read; before the channel is closed."""
-        undo, self.undo, self._read = self.undo, None, self.pipe.read
+        undo, self.undo, self.read = self.undo, None, self.pipe.read
         if self.pipe.closed or undo is None:
             return
         if self.unsent or is_unread(self.pipe.writer):
@@ -327,6 +343,7 @@ class Callers:
 
     def drop(self, caller: Caller) -> None:
         """Close a channel; before its descriptors are closed, nobody waits for them any more."""
+        caller.ended = True
         if caller.pipe.closed:
             return
         for number, table in (

@@ -102,15 +102,58 @@ class Owner:
             CodecError: an argument or the result cannot travel.
             BaseException: whatever the method raised.
         """
+        line, payload = self.lines.at_rest(), codec.encode_atoms(args, kwargs)
+        if (
+            line is None
+            or payload is None
+            or len(payload) > BULK_FROM
+            or here.serves is not None
+            or here.server is not None
+            or _deadline.current() is not None
+            or self.inside.blocks
+            or self.held.ended
+            or self.held.untold
+            or self._pool.in_use
+        ):
+            kind, value = self._call_with_all(number, plain, member, args, kwargs, payload)
+        else:  # nearly every call: it takes nothing along, and nothing else is to be heeded
+            ident, answer = next(idents), None
+            try:
+                kind, answer = self._exchange.trip(line, ident, number, member, payload)
+                value = self.read(kind, answer, plain, member, args, None)
+            except BaseException as error:
+                self.abandon(ident, error, None, came=answer is not None)
+                raise
+        if kind & ~BULK == RESULT:
+            return value
+        try:
+            raise value
+        finally:
+            del value  # else the frame in its own traceback would keep it alive
+
+    def _call_with_all(  # noqa: PLR0913, PLR0917 - as `call`, and what was made of it
+        self,
+        number: int,
+        plain: Plain,
+        member: int,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any] | None,
+        payload: bytes | None,
+    ) -> tuple[int, Any]:
+        """As `call`, whatever goes with it; return the kind of the reply and what it holds.
+
+        Args:
+            payload: its arguments, if nobody need be asked about any.
+        """
         if self.inside.blocks:
             self.inside.leave_forgotten()
         served = here.served
         if served is not None or not self.route.address:
             up = self._way_up(served)
             if up is not None:
-                return self._call_up(up, number, plain, member, args, kwargs)
+                return RESULT, self._call_up(up, number, plain, member, args, kwargs)
         deadline = _deadline.current()
-        kind, payload, lent, lease = CALL, codec.encode_atoms(args, kwargs), None, None
+        kind, lent, lease = CALL, None, None
         if payload is None or served is not None or deadline is not None or self._pool.in_use:
             kind, payload, lent, lease = self._request(
                 plain, member, args, kwargs, served, deadline
@@ -134,12 +177,7 @@ class Owner:
         finally:
             if lease is not None and answer is not None:
                 lease.end()
-        if kind & ~BULK == RESULT:
-            return value
-        try:
-            raise value
-        finally:
-            del value  # else the frame in its own traceback would keep it alive
+        return kind, value
 
     def start(  # noqa: PLR0913, PLR0917 - as `call`, and for whom
         self,

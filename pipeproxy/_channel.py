@@ -23,16 +23,19 @@ class Channel:
         legal: the kinds of frames that the other end may send.
 
     Attributes:
+        pipe: as given.
+        read: that of the pipe.
+        decoder: what has to be given all that is read.
         unsent: bytes that the pipe did not take yet.
     """
 
-    __slots__ = ("__weakref__", "_decoder", "_queue", "_read", "_write", "pipe", "unsent")
+    __slots__ = ("__weakref__", "_queue", "_write", "decoder", "pipe", "read", "unsent")
 
     def __init__(self, pipe: Pipe, legal: frozenset[int]) -> None:
         self.pipe = pipe
-        self._read, self._write = pipe.read, pipe.write
+        self.read, self._write = pipe.read, pipe.write
         self.unsent = 0
-        self._decoder = Decoder(legal)
+        self.decoder = Decoder(legal)
         self._queue: deque[_Bytes] = deque()
 
     def receive(self) -> list[Frame] | None:
@@ -43,13 +46,13 @@ class Channel:
                 was closed behind its back.
             ProtocolError: it wrote what is no frame.
         """
-        missing = self._decoder.missing
+        missing = self.decoder.missing
         try:
-            data = self._read(read_size(missing) if missing else READ_SIZE)
+            data = self.read(read_size(missing) if missing else READ_SIZE)
         except OSError:
             raise EOFError from None
         if data:
-            return self._decoder.feed(data)
+            return self.decoder.feed(data)
         if data is None:
             return None
         raise EOFError

@@ -26,7 +26,7 @@ from ._members import name_of
 from ._objects import Objects, Shared
 from ._references import PlainRoute
 from ._residence import Residence
-from ._sections import stuck
+from ._sections import Section, stuck
 from ._wire import (
     BULK,
     CALL,
@@ -96,43 +96,53 @@ class Dispatch:
     # -- frames -----------------------------------------------------------------------------------
 
     def call(self, caller: Caller, frame: Frame) -> Reply | None:
-        """Run the call that is the caller's first frame, and take it; None if it has to wait.
+        """Run the call that is the caller's first frame, and take it.
 
-        Raises:
-            ProtocolError: it is not what a client sends.
+        None if this thread may not run it, or somebody is in the object's section, or waits for it;
+        then nothing is done, and it is for `serve`.
         """
+        shared = self._objects.by_number.get(frame[2])
+        # Who is in another section is served in its name, for what its call may need at home.
+        if shared is None or shared.elsewhere or self.guest or caller.activity.sections:
+            return None
+        section = shared.section
+        if section.holder is not None or section.line:
+            return None
+        reply, right = None, section.right
+        # As `attempt` does it, without the calls that would cost every call.
+        try:
+            if not right._is_owned() and right.acquire(False):
+                with right:
+                    right.release()
+                    if section.holder is None:
+                        section.runner = caller.activity
+                        caller.frames.popleft()
+                        reply = self.answers.answer(caller.client, shared, frame)
+        except BaseException:
+            if right._is_owned():
+                right.release()
+            raise
+        self._settle(section)
+        return reply
+
+    def _call_in_turn(self, caller: Caller, frame: Frame) -> Reply | None:
+        """As `call`, of whatever object; None if it has to wait."""
         shared = self._objects.by_number.get(frame[2])
         if shared is None:
             return self._released(caller, frame)
         section = shared.section
-        reply = None
-        # Who is in another section is served in its name, for what its call may need at home.
-        apart = self.guest or shared.elsewhere or caller.activity.sections
-        if not (section.holder or section.line or apart):
-            # As `attempt` does it, without the calls that would cost every call.
-            right = section.right
-            try:
-                if not right._is_owned() and right.acquire(False):
-                    with right:
-                        right.release()
-                        if section.holder is None:
-                            section.runner = caller.activity
-                            caller.frames.popleft()
-                            reply = self.answers.answer(caller.client, shared, frame)
-            except BaseException:
-                if right._is_owned():
-                    right.release()
-                raise
-        if reply is None:
-            if shared.face.hurries and section.holder is None and not section.line:
-                reply = self.errands.hurry(caller, shared, frame)
-            if reply is None:
-                return self._call_in_line(caller, shared, frame, caller.served, None)
-        if section.line:
-            section.settle()
+        if shared.face.hurries and section.holder is None and not section.line:
+            reply = self.errands.hurry(caller, shared, frame)
+            if reply is not None:
+                self._settle(section)
+                return reply
+        return self._call_in_line(caller, shared, frame, caller.served, None)
+
+    def _settle(self, section: Section) -> None:
+        """Let others have what they waited for until a call ended."""
+        section.settle()
         if self.below:
             self._rise()
-        return reply
 
     def _call_within(self, caller: Caller, frame: Frame) -> Reply | None:
         """As `call`, for a call that belongs to a chain, or has a deadline."""
@@ -212,9 +222,7 @@ class Dispatch:
         caller.alone.discard(frame[1])
         reply = self._run(errand)
         self.admission.got_in(section, caller)
-        section.settle()
-        if self.below:
-            self._rise()
+        self._settle(section)
         return reply
 
     def _joins_batch(self, errand: Errand) -> bool:
@@ -279,8 +287,8 @@ class Dispatch:
         self.later.extend(self.below)
         self.below.clear()
 
-    def other(self, caller: Caller, frame: Frame) -> Reply | None:
-        """Do what the caller's first frame asks, which is no call; None if it has to wait.
+    def serve(self, caller: Caller, frame: Frame) -> Reply | None:
+        """Do what the caller's first frame asks, and take it; None if it has to wait.
 
         Raises:
             ProtocolError: it is not what a client sends.
@@ -288,7 +296,9 @@ class Dispatch:
         kind, _, _, _, payload = frame
         if kind & BULK:
             frame = caller.frames[0] = caller.client.borrowed.open(frame, self._look)
-            return self.call(caller, frame) if frame[0] == CALL else self.other(caller, frame)
+            return self.serve(caller, frame)
+        if kind == CALL:
+            return self._call_in_turn(caller, frame)
         if kind == CALL_WITHIN:
             return self._call_within(caller, frame)
         if kind == ENTER:

@@ -102,6 +102,8 @@ class Flight:
         self.over = False
         self.lost: Callable[[], BaseException] | None = None
         self.kept: float | None = None
+        #: The very `kept` by which the carrier will come, as it was told so.
+        self._awaited: float | None = None
         self._held = held
         self._carrier = carrier
         #: Had by whoever touches the line.
@@ -131,7 +133,7 @@ class Flight:
             False if the flight has ended with nothing in it, and this was not put into it.
         """
         outbox = self._outbox
-        batched = gathering.is_on()
+        batched = gathering.block is not None and gathering.is_on()
         if batched and gather and self not in gathering.flights:
             self.hurry()  # what was before the batch
             gathering.flights[self] = None
@@ -147,7 +149,7 @@ class Flight:
             self._keep(_LONGEST_BATCH)
         elif batched or not self.pending or len(outbox) >= _WORTH_A_WRITE:
             self.hurry()
-        else:
+        elif self.kept is None or self.kept is not self._awaited:
             self._keep(_GATHERING)
         return True
 
@@ -157,6 +159,7 @@ class Flight:
         if moment is None:
             moment = self.kept = monotonic() + seconds
         self._carrier.take(self, moment)
+        self._awaited = moment
 
     def hurry(self) -> None:
         """Write all that was kept back, as far as the pipe takes it; the courier does the rest."""
@@ -245,15 +248,15 @@ class Flight:
         """Whether this thread is in the middle of a write, further down its stack."""
         return bool(self._right._is_owned())
 
-    def is_full(self, times: int = 1) -> bool:
+    def is_full(self, most: int = MOST_CALLS) -> bool:
         """Whether nothing more should be sent before something is written, or answered.
 
         Args:
-            times: ask for so many times the room.
+            most: the calls that may be in flight.
         """
-        if self._is_heavy and not self.is_unsent():
-            self._is_heavy = False
-        return self._is_heavy or len(self.pending) + len(self._outbox) >= MOST_CALLS // times
+        if self._is_heavy:
+            self._is_heavy = self.is_unsent()
+        return self._is_heavy or len(self.pending) + len(self._outbox) >= most
 
     # -- receiving --------------------------------------------------------------------------------
 
@@ -292,10 +295,10 @@ class Flight:
         Raises:
             ListenerClosed, OwnerDied: it was a farewell.
         """
-        told = self._told
+        told, answered = self._told, self.pending.pop
         for frame in frames:
             kind, ident, _, _, payload = frame
-            pending = self.pending.pop(ident, None)
+            pending = answered(ident, None)
             if told and ident in told:
                 self._held.told(told.pop(ident))
             if pending is not None:
@@ -304,7 +307,7 @@ class Flight:
                 self._leave()
             else:
                 self._hear(self, frame)
-        if not self.is_full(2):
+        if not self.is_full(MOST_CALLS // 2):
             self.look_up()
 
     def _leave(self) -> NoReturn:

@@ -125,6 +125,25 @@ class Lines:
             line = self.renew(deadline, beside)
         return line
 
+    def at_rest(self) -> Line | None:
+        """Return this thread's line, if nothing at all is under way on it."""
+        mine = self._mine
+        line = mine.lines.get(mine.depth)
+        if line is None or line.busy or line.flight is not None or line.decoder.missing:
+            return None
+        return line
+
+    def flight(self) -> Any:
+        """Return what carries calls of this thread that it does not wait for, if something does
+        that can carry more.
+        """
+        mine = self._mine
+        line = mine.lines.get(mine.depth)
+        if line is None or line.busy or line.unsent:
+            return None
+        flight = line.flight
+        return None if flight is None or flight.over or flight.is_in_hand() else flight
+
     def renew(self, deadline: float | None, beside: Beside | None = None) -> Line:
         """As `mine`, but of a line that this thread has nothing is asked any more."""
         mine = self._mine

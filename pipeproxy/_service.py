@@ -77,6 +77,15 @@ class Service:
         self._waiter = Waiter(self.callers.poller, 1, route.spin)
         self._warm = self._is_knocked = False
         self._put_off: list[Knock] = []
+        #: What a turn minds beside what its descriptors show, if there is any of it.
+        self._minded = (
+            *self._attendance.news,
+            self._put_off,
+            self.dispatch.later,
+            self.dispatch.admission.blocked,
+            self.batches.waiting,
+            objects.publications,
+        )
         self._since = monotonic()
         self._thread = 0
         for number in door.descriptors:
@@ -105,9 +114,9 @@ class Service:
         """
         if self._attendance.in_hand is not None or self.batches.told is not None:
             self._attendance.recover()
-        for put_off in (self.dispatch.below, self.dispatch.later):
-            if put_off:
-                self._attendance.take_up(put_off)
+        if self.dispatch.below or self.dispatch.later:
+            self._attendance.take_up(self.dispatch.below)
+            self._attendance.take_up(self.dispatch.later)
         return self._turn(timeout)
 
     def guest_turn(self, timeout: float) -> int:
@@ -177,41 +186,65 @@ class Service:
 
     def _turn(self, timeout: float | None) -> int:
         attendance = self._attendance
-        if attendance.has_news() or self._put_off:
-            timeout = 0
-        elif self.looks and (timeout is None or timeout > _LOOK_EVERY):
-            timeout = _LOOK_EVERY
-        if self.batches.waiting:
-            timeout = self._until_due(timeout)
+        if any(self._minded):
+            timeout = self._at_most(timeout)
         # Only straight after an answer is the next call likely to be a moment away.
         warm, attendance.eager = self._warm or attendance.eager, False
         events = self._waiter.wait(timeout) if warm else self._waiter.sleep(timeout)
         now = monotonic()
         self.waited += now - self._since
         self._since = now
-        callers = []
-        find = self.callers.readers.get
-        for number, _ in events:
-            caller = find(number)
-            if caller is not None:
-                callers.append(caller)
-            elif number in self.callers.watched:  # deaths before all that the dead have written
-                self.callers.watched[number]()
-            elif number in self.callers.writers:
-                callers.append(self.callers.writers[number])
-        answered = attendance.attend_all(callers)
-        if self._is_knocked:
-            self._answer_door()
-        if self.batches.waiting:
-            answered += self.dispatch.run_batches(len(self.callers.readers))
-        if not answered and self._objects.publications:  # else it was done before each reply
-            self._publisher.look()
-        if attendance.ready or (self.dispatch.later and not self.dispatch.guest):
-            self._door.wake()
+        answered = 0
+        if len(events) == 1 and events[0][0] in self.callers.readers:  # as nearly always
+            answered = attendance.attend(self.callers.readers[events[0][0]])
+        elif events:
+            for caller in self._heed(events):
+                answered += attendance.attend(caller)
+        if self._is_knocked or any(self._minded):
+            answered += self._mind(answered)
         self._warm = answered > 0
         self._since = monotonic()
         self.ran += self._since - now
         return answered
+
+    def _heed(self, events: list[tuple[int, int]]) -> list[Caller]:
+        """Do what is to be done for these descriptors; return the channels to be attended to."""
+        callers, known = [], self.callers
+        for number, _ in events:
+            if number in known.readers:
+                callers.append(known.readers[number])
+            elif number in known.watched:  # deaths before all that the dead have written
+                known.watched[number]()
+            elif number in known.writers:
+                callers.append(known.writers[number])
+        return callers
+
+    def _mind(self, answered: int) -> int:
+        """Do what no descriptor shows, and let in who knocked; return the calls answered.
+
+        Args:
+            answered: those of this turn so far.
+        """
+        more = self._attendance.attend_to_ready()
+        if self.dispatch.admission.blocked:
+            self.dispatch.admission.unblock()
+        if self._is_knocked:
+            self._answer_door()
+        if self.batches.waiting:
+            more += self.dispatch.run_batches(len(self.callers.readers))
+        if not answered and not more and self._objects.publications:  # else before each reply
+            self._publisher.look()
+        if self._attendance.ready or (self.dispatch.later and not self.dispatch.guest):
+            self._door.wake()
+        return more
+
+    def _at_most(self, timeout: float | None) -> float | None:
+        """Return the seconds to wait at most, or fewer, as there is something to mind."""
+        if self._attendance.has_news() or self._put_off:
+            return 0
+        if self.looks and (timeout is None or timeout > _LOOK_EVERY):
+            timeout = _LOOK_EVERY
+        return self._until_due(timeout) if self.batches.waiting else timeout
 
     def _until_due(self, timeout: float | None) -> float | None:
         """Return the seconds to wait at most, or fewer: until a batch of calls is to be run."""
@@ -254,7 +287,8 @@ class Service:
 
     def _admit(self) -> None:
         """Open a channel for everybody who knocked, and take or give memory where asked to."""
-        put_off, self._put_off = self._put_off, []
+        put_off = [*self._put_off]
+        self._put_off.clear()
         for knock in [*put_off, *self._take_knocks()]:
             try:
                 self._let_in(knock)

@@ -155,12 +155,16 @@ class Taps:
     def send(self, channel: Channel, data: bytes | memoryview) -> None:
         if not channel.unsent:
             channel._write = self._tapped(channel._write, reading=False).write
+        self._tap_reading(channel)  # as whoever asks may read the answer without `receive`
         self._send(channel, data)
 
     def receive(self, channel: Channel) -> list[Frame] | None:
-        if not channel._decoder.missing and any(block.reads for block in self.entered):
-            channel._read = self._tapped(channel._read, reading=True).read
+        self._tap_reading(channel)
         return self._receive(channel)
+
+    def _tap_reading(self, channel: Channel) -> None:
+        if not channel.decoder.missing and any(block.reads for block in self.entered):
+            channel.read = self._tapped(channel.read, reading=True).read
 
     def _tapped(self, move: Callable[[Any], Any], reading: bool) -> _Tap:
         tap = getattr(move, "__self__", None)

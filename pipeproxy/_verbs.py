@@ -8,6 +8,7 @@ what would be called and waited for is only begun.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
@@ -21,22 +22,22 @@ T = TypeVar("T")
 
 
 class _Beginning:
-    """A link that begins calls, for one promise, and waits for none."""
+    """A link that begins calls, for one promise, and waits for none.
 
-    __slots__ = ("_link", "_promise")
+    Args:
+        call: begins a call.
+    """
 
-    def __init__(self, link: Any, promise: Any) -> None:
-        self._link = link
-        self._promise = promise
+    __slots__ = ("call",)
 
-    def call(self, member: int, args: tuple[Any, ...], kwargs: dict[str, Any] | None) -> None:
-        self._link.start(member, args, kwargs, self._promise)
+    def __init__(self, call: Callable[..., None]) -> None:
+        self.call = call
 
     def start(
-        self, member: int, args: tuple[Any, ...], kwargs: dict[str, Any] | None, promise: Any
+        self, member: int, args: tuple[Any, ...], kwargs: dict[str, Any] | None, _: None
     ) -> None:
         """As `call`, of a method that is one-way: a verb may want to know of it all the same."""
-        self._link.start(member, args, kwargs, self._promise)
+        self.call(member, args, kwargs)
 
 
 def begin(
@@ -62,7 +63,7 @@ def begin(
             f"{verb} takes a method of a proxy, and then its arguments, as in "
             f"{verb}(proxy.method{')(' if verb == 'aio' else ', '}argument), not {method!r}"
         )
-    beginning: Any = _Beginning(link_of(proxy), promise)
+    beginning: Any = _Beginning(partial(link_of(proxy).start, promise=promise))
     function(bind(kind, beginning), *args, **kwargs)
 
 

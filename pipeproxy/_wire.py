@@ -206,16 +206,16 @@ class Decoder:
         frames: list[Frame] = []
         start, end = 0, len(data)
         wanted = HEADER_SIZE
-        while end - start >= HEADER_SIZE:
+        while start + HEADER_SIZE <= end:
             size, ident, number, member, kind = unpack_header(data, start)
             if size > LIMIT or kind not in self._legal:
                 raise ProtocolError(f"a frame of kind {kind} and {size} bytes is not legal here")
-            stop = start + HEADER_SIZE + size
+            begin = start + HEADER_SIZE
+            stop = begin + size
             if stop > end:
                 wanted = HEADER_SIZE + size
                 break
-            body = memoryview(data) if size > _VIEW_FROM else data
-            payload = body[start + HEADER_SIZE : stop]
+            payload = data[begin:stop] if size <= _VIEW_FROM else memoryview(data)[begin:stop]
             if kind == BATCH:
                 frames += _frames_in(payload, self._legal)
             else:

@@ -158,16 +158,15 @@ class Waiter:
         spin: the longest spin, in seconds; 0 to sleep at once.
     """
 
-    __slots__ = ("_penalty", "_poll", "_skip", "_spin", "_ticks", "_yield")
+    __slots__ = ("_penalty", "_poll", "_skip", "_spin", "_ticks")
 
     def __init__(self, poller: Poller, ticks: int, spin: float) -> None:
         self._poll = poller.poll
         self._ticks = ticks
-        self._spin = spin
+        # On a single core nobody else can make anything happen while this process spins.
+        self._spin = 0 if one_core() else spin
         self._skip = 0
         self._penalty = 1
-        # On a single core only the other process can make anything happen while this one spins.
-        self._yield = one_core()
 
     def wait(self, timeout: float | None) -> list[tuple[int, int]]:
         """Return what is ready, after at most `timeout` seconds (None: without end)."""
@@ -185,8 +184,6 @@ class Waiter:
                 if ready:
                     self._penalty = self._penalty // 2 or 1
                     return ready
-                if self._yield:
-                    os.sched_yield()
             if ready:
                 return ready
         return self.sleep(timeout)
