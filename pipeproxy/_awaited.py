@@ -30,7 +30,6 @@ class Awaited(Promise, Generic[T]):
     waits = False
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self.sent = False
         self._future: asyncio.Future[T] = loop.create_future()
         self._due = _mine.due_in(loop)
 

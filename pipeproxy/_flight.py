@@ -147,8 +147,8 @@ class Flight:
             self._carrier.take(self, pending.deadline)
         if batched and gather and len(outbox) < MOST_CALLS:
             self._keep(_LONGEST_BATCH)
-        elif batched or not self.pending or len(outbox) >= _WORTH_A_WRITE:
-            self.hurry()
+        elif batched or not self.pending or not len(outbox) % _WORTH_A_WRITE:
+            self.hurry()  # not with each that follows: the courier may be about to write them all
         elif self.kept is None or self.kept is not self._awaited:
             self._keep(_GATHERING)
         return True

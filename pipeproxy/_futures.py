@@ -78,14 +78,14 @@ class Future(futures.Future[T], Promise):
     `pipeproxy.cancelled`.
     """
 
+    _state = _PENDING
+    _result: Any = None
+    _exception: BaseException | None = None
+
     def __init__(self) -> None:
-        # As the base class does, but for the condition.
-        self._state = _PENDING
-        self._result: Any = None
-        self._exception: BaseException | None = None
+        # All that the base class does but for the condition, or what is as the class has it.
         self._waiters: list[Any] = []
         self._done_callbacks: list[Any] = []
-        self.sent = False
 
     @property
     def _condition(self) -> _Lock:  # type: ignore[override]
@@ -144,6 +144,7 @@ class Future(futures.Future[T], Promise):
         with _shared.lock:
             if self._state == _PENDING:
                 self._state = _RUNNING
+                return True
         if self._state == _base.CANCELLED:
             self.set_running_or_notify_cancel()
         return self._state == _RUNNING

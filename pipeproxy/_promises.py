@@ -54,12 +54,11 @@ class Promise(Promised):
         lease: Lease | None,
     ) -> None:
         """Be the promise of this call, which is about to be sent."""
-        self.ident = ident
-        self.deadline = deadline
-        self._owner = owner
-        self._where = where
-        self._lent = lent
-        self._lease = lease
+        self.ident, self._owner, self._where = ident, owner, where
+        if deadline is not None:
+            self.deadline = deadline
+        if lent is not None or lease is not None:
+            self._lent, self._lease = lent, lease
 
     def begin(self) -> bool:
         """See `Pending`."""
@@ -72,10 +71,10 @@ class Promise(Promised):
 
     def settle(self, kind: int, payload: bytes | memoryview) -> None:
         """See `Pending`."""
-        where = self._where
+        plain, member, args = self._where
         self._be_over()
         try:
-            value = self._owner.read(kind, payload, *where, self._lease)
+            value = self._owner.read(kind, payload, plain, member, args, self._lease)
         except BaseException as error:  # it cannot be rebuilt here
             self._owner.abandon(self.ident, error, None, came=True)
             self.refuse(error)
@@ -112,7 +111,9 @@ class Promise(Promised):
 
     def _be_over(self) -> None:
         """Keep nothing alive any more: neither the arguments nor the line."""
-        self._where, self._lent, self.flight = _OVER, None, None
+        self._where, self.flight = _OVER, None
+        if self._lent is not None:
+            self._lent = None
 
     def give_up(self) -> None:
         """Want it no more: its owner is told, if it knows of the call."""

@@ -63,7 +63,7 @@ def begin(
             f"{verb} takes a method of a proxy, and then its arguments, as in "
             f"{verb}(proxy.method{')(' if verb == 'aio' else ', '}argument), not {method!r}"
         )
-    beginning: Any = _Beginning(partial(link_of(proxy).start, promise=promise))
+    beginning: Any = _Beginning(partial(proxy._pipeproxy_link.start, promise=promise))
     function(bind(kind, beginning), *args, **kwargs)
 
 
