@@ -268,11 +268,14 @@ def test_a_sleep_is_told_in_the_units_of_the_poller(peer: Peer, ticks: int) -> N
 
 
 @pytest.mark.parametrize("shared", [True, False])
-def test_nobody_spins_on_a_core_that_all_share(
+def test_a_core_is_yielded_before_each_look_only_where_it_is_shared(
     peer: Peer, monkeypatch: pytest.MonkeyPatch, shared: bool
 ) -> None:
+    yielded: list[int] = []
     monkeypatch.setattr(pipe, "one_core", lambda: shared)
-    assert peer.look(Waiter(peer, 1000, SPIN), after=5) == ("slept" if shared else "spun")
+    monkeypatch.setattr(os, "sched_yield", lambda: yielded.append(peer.looks))
+    assert peer.look(Waiter(peer, 1000, SPIN), after=2) == "spun"
+    assert yielded == ([0, 1, 2] if shared else [])
 
 
 @pytest.mark.parametrize("spin", [0, SPIN])

@@ -158,15 +158,18 @@ class Waiter:
         spin: the longest spin, in seconds; 0 to sleep at once.
     """
 
-    __slots__ = ("_penalty", "_poll", "_skip", "_spin", "_ticks")
+    __slots__ = ("_penalty", "_poll", "_skip", "_spin", "_ticks", "_yields")
 
     def __init__(self, poller: Poller, ticks: int, spin: float) -> None:
         self._poll = poller.poll
         self._ticks = ticks
-        # On a single core nobody else can make anything happen while this process spins.
-        self._spin = 0 if one_core() else spin
+        self._spin = spin
         self._skip = 0
         self._penalty = 1
+        # On a single core only another process can make anything happen, and if it is this one's peer
+        # it does: to yield first and look then takes no longer than to sleep. But the peer may be
+        # on another core, so this one looks.
+        self._yields = one_core()
 
     def wait(self, timeout: float | None) -> list[tuple[int, int]]:
         """Return what is ready, after at most `timeout` seconds (None: without end)."""
@@ -176,6 +179,8 @@ class Waiter:
             # Look again and again for what is ready, until that has taken too long.
             poll, limit = self._poll, monotonic() + self._spin
             while True:
+                if self._yields:
+                    os.sched_yield()
                 ready = poll(0)
                 if monotonic() > limit:
                     self._penalty = min(self._penalty * 4, _MOST_SKIPPED)
