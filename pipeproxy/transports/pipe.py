@@ -166,9 +166,9 @@ class Waiter:
         self._spin = spin
         self._skip = 0
         self._penalty = 1
-        # On a single core only another process can make anything happen, and if it is this one's peer
-        # it does: to yield first and look then takes no longer than to sleep. But the peer may be
-        # on another core, so this one looks.
+        # On a single core only another process can make anything happen; if that is the peer it
+        # does, so to yield first and then to look takes no longer than to sleep. But the peer may
+        # be on another core: hence the look.
         self._yields = one_core()
 
     def wait(self, timeout: float | None) -> list[tuple[int, int]]:
