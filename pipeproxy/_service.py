@@ -52,7 +52,7 @@ class Service:
         dispatch: what runs the calls.
         batches: those of calls that wait for others.
         upcalls: calls of objects that clients hold.
-        waited, ran: seconds spent so far outside of turns or waiting in them, and in all else.
+        waited: seconds spent so far outside of turns, or waiting in them.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class Service:
         residence: Residence,
     ) -> None:
         self.closed = False
-        self.waited = self.ran = 0.0
+        self.waited = 0.0
         self._route, self._door, self._objects = route, door, objects
         self.residence = residence
         self._publisher = Publisher(route, objects, residence)
@@ -86,7 +86,7 @@ class Service:
             self.batches.waiting,
             objects.publications,
         )
-        self._since = monotonic()
+        self._began = self._since = monotonic()
         self._thread = 0
         for number in door.descriptors:
             self.callers.watch(number, self._hear_knock)
@@ -132,7 +132,7 @@ class Service:
                 so that calls seldom end up inside one another; after `_LOOK_EVERY` all are, as long
                 as the stack is not too deep for that.
         """
-        self._count_running()
+        self._since = monotonic()  # what has passed until now was no waiting
         attendance = self._attendance
         guest = monotonic() - since < _LOOK_EVERY or len(here.lower) >= _DEEPEST
         if not guest:
@@ -204,7 +204,6 @@ class Service:
             answered += self._mind(answered)
         self._warm = answered > 0
         self._since = monotonic()
-        self.ran += self._since - now
         return answered
 
     def _heed(self, events: list[tuple[int, int]]) -> list[Caller]:
@@ -252,14 +251,14 @@ class Service:
         return timeout if due is None or (timeout is not None and timeout < due) else due
 
     @property
+    def ran(self) -> float:
+        """Seconds spent in all but waiting, up to the beginning or the end of the latest turn."""
+        return self._since - self._began - self.waited
+
+    @property
     def looks(self) -> bool:
         """Whether it has to look, every 50 ms, at what cannot wake it."""
         return bool(self.dispatch.admission.blocked or self._objects.publications)
-
-    def _count_running(self) -> None:
-        now = monotonic()
-        self.ran += now - self._since
-        self._since = now
 
     def _alert(self) -> bool:
         """Let what is new be seen; return True if this thread takes a turn and sees to it now."""
