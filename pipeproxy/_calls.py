@@ -64,6 +64,8 @@ class Owner:
         self._exchange = Exchange(route, held, around, self.lines, self._pool)
         self.inside = Inside(route, self._exchange)
         self._readings: Any = None
+        #: What a call minds beside its arguments, if there is any of it.
+        self._minded = held.ended, held.untold, self.inside.blocks
         _life.at_fork(self)
 
     def forked(self) -> None:
@@ -110,10 +112,8 @@ class Owner:
             or here.serves is not None
             or here.server is not None
             or _deadline.current() is not None
-            or self.inside.blocks
-            or self.held.ended
-            or self.held.untold
             or self._pool.in_use
+            or any(self._minded)
         ):
             kind, value = self._call_with_all(number, plain, member, args, kwargs, payload)
         else:  # nearly every call: it takes nothing along, and nothing else is to be heeded

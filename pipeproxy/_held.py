@@ -184,7 +184,7 @@ class Holdings(Known):
         self._right = threading.RLock()
         self.ended.clear()
         self._held = {held.number: held for held, _ in self}
-        self.untold = {}
+        self.untold.clear()
         for held in self._held.values():
             held.kept, held.forks, held.ident = False, len(_life.forks), next(idents)
             self.untold[CLAIM, held.ident, held.number] = None

@@ -36,7 +36,7 @@ class Inside:
 
     def forked(self) -> None:
         """In a forked child: it is inside of nothing."""
-        self.blocks = {}
+        self.blocks.clear()
 
     def enter(self, number: int, entering: int, block: Block) -> None:
         """Enter the section of one of its objects; wait until nobody else is in it.
