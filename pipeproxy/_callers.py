@@ -203,6 +203,7 @@ class Caller(Channel):
             or self.told
             or self.decoder.missing
             or self.client.wanted
+            or self.is_tapped
         )
 
     def is_full(self) -> bool:

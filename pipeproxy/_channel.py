@@ -8,6 +8,7 @@ What the pipe does not take at once waits here, so nobody ever sleeps in a write
 from __future__ import annotations
 
 from collections import deque
+from typing import ClassVar
 
 from ._wire import Decoder, Frame
 from .transports.pipe import READ_SIZE, Pipe, read_size
@@ -27,7 +28,10 @@ class Channel:
         read: that of the pipe.
         decoder: what has to be given all that is read.
         unsent: bytes that the pipe did not take yet.
+        is_tapped: nobody is to read or write but by `receive` and `send`, see `_taps`.
     """
+
+    is_tapped: ClassVar[bool] = False
 
     __slots__ = ("__weakref__", "_queue", "_write", "decoder", "pipe", "read", "unsent")
 

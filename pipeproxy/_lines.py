@@ -131,7 +131,7 @@ class Lines:
         line = mine.lines.get(mine.depth)
         if line is None or line.busy or line.flight is not None or line.decoder.missing:
             return None
-        return line
+        return None if line.is_tapped else line
 
     def flight(self) -> Any:
         """Return what carries calls of this thread that it does not wait for, if something does

@@ -139,6 +139,7 @@ class Taps:
     def enter(self, block: Block) -> None:
         with self._lock:
             self.entered += (block,)
+            Channel.is_tapped = True
             Channel.send, Channel.receive = _send, _receive  # type: ignore[assignment, method-assign]
 
     def leave(self, block: Block) -> None:
@@ -150,21 +151,18 @@ class Taps:
         self.entered = tuple(other for other in self.entered if other is not block)
         if not self.entered:
             self.generation += 1
+            Channel.is_tapped = False
             Channel.send, Channel.receive = self._send, self._receive  # type: ignore[method-assign]
 
     def send(self, channel: Channel, data: bytes | memoryview) -> None:
         if not channel.unsent:
             channel._write = self._tapped(channel._write, reading=False).write
-        self._tap_reading(channel)  # as whoever asks may read the answer without `receive`
         self._send(channel, data)
 
     def receive(self, channel: Channel) -> list[Frame] | None:
-        self._tap_reading(channel)
-        return self._receive(channel)
-
-    def _tap_reading(self, channel: Channel) -> None:
         if not channel.decoder.missing and any(block.reads for block in self.entered):
             channel.read = self._tapped(channel.read, reading=True).read
+        return self._receive(channel)
 
     def _tapped(self, move: Callable[[Any], Any], reading: bool) -> _Tap:
         tap = getattr(move, "__self__", None)
