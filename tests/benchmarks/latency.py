@@ -33,6 +33,7 @@ _fork = multiprocessing.get_context("fork")
 class Counter:
     def __init__(self) -> None:
         self.total = 0
+        self.is_done = False
 
     def add(self, amount: int) -> int:
         self.total += amount
@@ -40,6 +41,9 @@ class Counter:
 
     def processor_time(self) -> float:
         return time.process_time()
+
+    def finish(self) -> None:
+        self.is_done = True
 
 
 def call_many(counter: Counter, core: int | None, calls: int, tells: Any) -> None:
@@ -54,6 +58,7 @@ def call_many(counter: Counter, core: int | None, calls: int, tells: Any) -> Non
     seconds = time.perf_counter() - begin
     used = time.process_time() - used + counter.processor_time() - owners
     tells.send((calls / seconds, used / calls * 1e6))
+    counter.finish()
 
 
 def burn() -> None:
@@ -88,7 +93,8 @@ def measured(way: str, spin: float | None, pin: str, calls: int) -> tuple[float,
             end: Any = host
         else:
             listener = Listener[Any](spin=spin)
-            counter, end = listener.share(Counter()), listener
+            target = Counter()
+            counter, end = listener.share(target), listener
         with end:
             client = _fork.Process(target=call_many, args=(counter, client_core, calls, tells))
             client.start()
@@ -98,9 +104,8 @@ def measured(way: str, spin: float | None, pin: str, calls: int) -> tuple[float,
                 client.join()
             else:
                 with listener.background():
-                    while way == "background, busy" and client.is_alive():
-                        for _ in range(100_000):  # pure Python, which lets go of nothing
-                            pass
+                    while way == "background, busy" and not target.is_done:
+                        pass  # pure Python, which lets go of nothing
                     client.join()
     finally:
         os.sched_setaffinity(0, every)
