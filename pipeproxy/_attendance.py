@@ -20,10 +20,21 @@ from ._parcels import unpack
 from ._references import PlainRoute
 from ._residence import Residence
 from ._upcalls import Upcalls
-from ._wire import BULK, CALL, CALLS, CANCEL, UP_FAILURE, UP_RESULT, Frame, pack_header
+from ._wire import (
+    BARE,
+    BULK,
+    CALL,
+    CALLS,
+    CANCEL,
+    KEPT,
+    UP_FAILURE,
+    UP_RESULT,
+    Frame,
+    pack_header,
+)
 from .errors import ListenerClosed, ProtocolError
 
-_ANSWERS: Final = frozenset({UP_RESULT, UP_FAILURE, UP_RESULT | BULK, UP_FAILURE | BULK})
+_ANSWERS: Final = frozenset({UP_RESULT, UP_FAILURE})
 
 #: Seconds between two looks for what a client says while its call runs.
 _LISTEN_EVERY: Final = 0.001
@@ -369,14 +380,16 @@ class Attendance:
 
 def _answers(caller: Caller, frame: Frame) -> bool:
     """Whether a frame answers an upcall; then whoever waits for it is given it."""
-    if frame[0] not in _ANSWERS:
+    if frame[0] & BARE not in _ANSWERS:
         return False
     answer = caller.asked.get(frame[1])
     if answer is not None:  # else nobody waits any more
         kind, payload = frame[0], frame[4]
         if kind & BULK:
             place, payload = unpack(payload, answer.find)
-            kind, payload = kind & ~BULK, place.read(payload)
-        answer.reply = kind, payload
+            payload = place.read(payload)
+        if kind & KEPT:
+            answer.segment = None
+        answer.reply = kind & BARE, payload
         answer.bell.ring()
     return True

@@ -1,7 +1,8 @@
 """Values that pickle refuses, or copies more often than need be, and that can well be rebuilt.
 
 The views of a dict: what arrives is a view of a copy, with all that a view can do. A memoryview
-arrives as one of a copy; an array of the standard library, as an array.
+arrives as one of a copy; an array of the standard library, as an array. And what is to arrive as a
+view in place of a copy, where it can.
 """
 
 from __future__ import annotations
@@ -11,8 +12,35 @@ from array import array
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from functools import partial
-from pickle import PickleBuffer
+from pickle import PickleBuffer, loads
 from typing import Any
+
+
+class Viewed:
+    """Stands in a pickle for a value whose buffers the receiver is to view, and not to own."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: object) -> None:
+        self.value = value
+
+
+def viewable(value: Any) -> Any:
+    """Return what has the content of a value in a buffer of its own, where there is such a thing.
+
+    Of bytes and the like it is a memoryview; of an array of NumPy's with gaps, one without.
+    """
+    if isinstance(value, (bytes, bytearray, array)):
+        return memoryview(value)
+    numpy = sys.modules.get("numpy")
+    if numpy is not None and type(value) is numpy.ndarray:
+        return value if value.flags.forc else value.copy(order="K")
+    return value
+
+
+def open_viewed(pickle: bytes, buffers: Iterable[Any]) -> Any:
+    """Return a value that can be read only, whether its buffers are views or copies."""
+    return loads(pickle, buffers=[memoryview(buffer).toreadonly() for buffer in buffers])
 
 
 def reduce_view(value: object) -> Any:
