@@ -53,7 +53,7 @@ def by_view(value: T, /) -> T:
 
 
 def copied(value: Any) -> Any:
-    """Return how to pickle what one of these was said of, as ``__reduce__``; NotImplemented else."""
+    """Return how to pickle what one was said of, as ``__reduce__``; NotImplemented else."""
     if type(value) not in _carriers:
         return NotImplemented
     if type(value) is _carriers[1]:
@@ -62,7 +62,7 @@ def copied(value: Any) -> Any:
 
 
 def itself(value: Any) -> Any:
-    """Return what one of these was said of, and anything else as it is."""
+    """Return what one was said of, and anything else as it is."""
     return value.__wrapped__ if type(value) in _carriers else value
 
 

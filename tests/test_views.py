@@ -38,7 +38,7 @@ from pipeproxy._proxy import link_of
 
 from .children import Child, outcome, poll_until, run
 from .support import fork, interrupt
-from .test_bulk import mapped
+from .test_bulk import LIBRARIES, VALUES, describe, mapped
 
 MIB = 1 << 20
 #: Elements of 8 bytes that are bulk.
@@ -189,6 +189,28 @@ def test_what_arrives_is_what_was_sent_and_can_be_read_only(context: BaseContext
     proxy, listener = share(Store())
     with listener:
         assert run(context, listener, differing, proxy, list(SHOWN)) == []
+
+
+def show_libraries(proxy: Any, names: list[str]) -> list[bool]:
+    """Whether what arrives is the same, read only or, as tensors cannot be that, a copy."""
+    found = []
+    for name in names:
+        value = VALUES[name]()
+        for came in (proxy.show_again(value), proxy.show_again(value), proxy.echo(by_view(value))):
+            found.append(describe(came) == describe(value))
+            if name == "pandas":
+                found.append(not came["x"].to_numpy().flags.writeable)
+            if name == "torch":
+                came["whole"][:] = 5
+    return found
+
+
+@pytest.mark.parametrize(("name", "library"), LIBRARIES.items(), ids=LIBRARIES)
+def test_what_libraries_keep_can_be_shown(context: BaseContext, name: str, library: str) -> None:
+    pytest.importorskip(library)
+    proxy, listener = share(Store())
+    with listener:
+        assert all(run(context, listener, show_libraries, proxy, [name]))
 
 
 def mixed(proxy: Any) -> list[Any]:
