@@ -23,7 +23,7 @@ The rooms of this package, from the doors down; each imports only what stands be
              _futures, _awaited > _verbs           calls that are not waited for, and how they begin
              _lent > _home > _outgoing             objects at home; what leaves, and how
              _outgoing > _references > _faces      references; what an object shows
-             _references > _proxy, _values         spec → class; copies
+             _references > _proxy, _values         spec → class; copies and views
     memory   _streams > _calls > _inside           a client's calls, and what it is inside of
              _calls > _promises > _pool            what comes of them; memory that is lent for bulk
              _calls > _readings                    what it reads without a call
@@ -38,7 +38,7 @@ The rooms of this package, from the doors down; each imports only what stands be
              _lines > _held, _context              what this process holds; of which chain it is
     leaves   _wire, codecs, transports, _door, _life, _until, _sigint, _bell
              _reports, _rights                     errors that nobody is given; locks given back
-             codecs > _parcels > _buffers          what is large; memory that two processes share
+             codecs > _parcels > _buffers > _life  what is large; memory that two processes share
              _handover > _door                     how the memory below comes to those who read it
              _memory, _slots                       shared memory, and the values in it
     words    errors, _members                      what can go wrong, what is exposed
@@ -68,7 +68,7 @@ from ._marks import (
     published,
     readonly,
 )
-from ._values import by_value
+from ._values import by_value, by_view
 from .errors import (
     CallLost,
     CallTimeout,
@@ -97,7 +97,7 @@ if typing.TYPE_CHECKING:
     from ._orphans import end_with
     from ._shared import Shared
     from ._spawn import Host, spawn, spawning
-    from ._values import by_value
+    from ._values import by_value, by_view
     from ._verbs import batch, notify, run
     from ._waits import cancelled
 
@@ -127,6 +127,7 @@ __all__ = [
     "by_ref",
     "by_reference",
     "by_value",
+    "by_view",
     "cancelled",
     "end_with",
     "exposed",
@@ -155,6 +156,7 @@ _LATER = {
     "batched": "_batching",
     "by_ref": "_lent",
     "by_value": "_values",
+    "by_view": "_values",
     "cancelled": "_waits",
     "end_with": "_orphans",
     "locked": "_locked",

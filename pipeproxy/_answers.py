@@ -11,7 +11,7 @@ from ._borrowed import Cargo, over
 from ._borrowed import reply as pack_reply
 from ._callers import SILENCE, Reply, arguments_of
 from ._errands import too_large
-from ._members import name_of
+from ._members import name_of, named_by
 from ._objects import Client, Objects, Shared
 from ._outgoing import Outgoing
 from ._parcels import Parcel
@@ -41,27 +41,40 @@ class Answers:
     def answer(self, client: Client, shared: Shared, frame: Frame) -> Reply:
         """Run one call, by the right of its section; return the kind and payload of its reply."""
         _, ident, _, member, payload = frame
+        if type(payload) is Cargo:
+            return payload.seal(self._answer_with(payload, client, shared, frame))
         args: tuple[Any, ...] = ()
         try:
-            if type(payload) is Cargo:
-                args, kwargs = arguments_of(shared, frame)
-                call = partial(shared.call, member, args, kwargs)
-                value = _run_with((client, payload), call)
-            else:
-                try:
-                    args, kwargs = codec.decode_call(payload)
-                except CodecError:
-                    args, kwargs = arguments_of(shared, frame)  # says of which method they are
-                value = shared.call(member, args, kwargs)
+            try:
+                args, kwargs = codec.decode_call(payload)
+            except CodecError:
+                args, kwargs = arguments_of(shared, frame)  # says of which method they are
+            value = shared.call(member, args, kwargs)
             if type(value) in codec.SMALL and ident:
                 return RESULT, codec.atom(value)  # as nearly always
             return self._reply(value, client, shared, frame, args)
         except MustWait:
             raise
         except BaseException as error:  # of the method, or of what it returned
+            return self.failure(error, name_of(shared.members.plain, member, args), client, ident)
+
+    def _answer_with(self, cargo: Cargo, client: Client, shared: Shared, frame: Frame) -> Reply:
+        """As `answer`, for a call with which memory came."""
+        _, ident, _, member, _ = frame
+        args: tuple[Any, ...] = ()
+        try:
+            args, kwargs = arguments_of(shared, frame)
+            call = partial(shared.call, member, args, kwargs)
+            value = _run_with((client, cargo), call)
+            del call, kwargs
+            args = named_by(member, args)  # who has views of others keeps the memory from the reply
+            return self._reply(value, client, shared, frame, args)
+        except MustWait:
+            raise
+        except BaseException as error:
             where = name_of(shared.members.plain, member, args)
             reply = self.failure(error, where, client, ident)
-            return reply if ident else over(payload)
+            return reply if ident else over(cargo)
 
     def _reply(
         self, value: Any, client: Client, shared: Shared, frame: Frame, args: tuple[Any, ...]

@@ -21,11 +21,13 @@ from ._references import PlainRoute
 from ._residence import Residence
 from ._upcalls import Upcalls
 from ._wire import (
+    BARE,
     BULK,
     CALL,
     CALLS,
     CANCEL,
     HEADER_SIZE,
+    KEPT,
     UP_FAILURE,
     UP_RESULT,
     Frame,
@@ -35,7 +37,7 @@ from ._wire import (
 from .errors import ListenerClosed, ProtocolError
 from .transports.pipe import READ_SIZE
 
-_ANSWERS: Final = frozenset({UP_RESULT, UP_FAILURE, UP_RESULT | BULK, UP_FAILURE | BULK})
+_ANSWERS: Final = frozenset({UP_RESULT, UP_FAILURE})
 
 #: Seconds between two looks for what a client says while its call runs.
 _LISTEN_EVERY: Final = 0.001
@@ -427,14 +429,16 @@ def _closed() -> ListenerClosed:
 
 def _answers(caller: Caller, frame: Frame) -> bool:
     """Whether a frame answers an upcall; then whoever waits for it is given it."""
-    if frame[0] not in _ANSWERS:
+    if frame[0] & BARE not in _ANSWERS:
         return False
     answer = caller.asked.get(frame[1])
     if answer is not None:  # else nobody waits any more
         kind, payload = frame[0], frame[4]
         if kind & BULK:
             place, payload = unpack(payload, answer.find)
-            kind, payload = kind & ~BULK, place.read(payload)
-        answer.reply = kind, payload
+            payload = place.read(payload)
+        if kind & KEPT:
+            answer.segment = None
+        answer.reply = kind & BARE, payload
         answer.bell.ring()
     return True

@@ -200,6 +200,7 @@ class Batches:
             outcomes = batching.outcomes(results, len(errands))
         except BaseException as error:
             outcomes = [error] * len(errands)
+        del values
         self._tell_all(errands, outcomes)
 
     def _values(self, batch: Batch) -> tuple[list[Errand], list[Any]]:
@@ -212,6 +213,7 @@ class Batches:
                     raise _deadline.passed()
                 errand.args, kwargs = arguments_of(errand.shared, errand.frame)
                 value = batch.batching.value(errand.args, kwargs)
+                errand.args = ()  # nobody is to have views of them but the method
             except BaseException as error:
                 self._tell(errand, partial(_fail, error))
             else:

@@ -12,13 +12,13 @@ from collections.abc import Callable
 from typing import Final
 
 from . import _buffers
-from ._buffers import Segment
+from ._buffers import Segment, Views
 from ._door import Offer
-from ._parcels import Encoded, Parcel, Place, pack, unpack
+from ._parcels import Encoded, Parcel, Place, answered, pack, unpack
 from ._wire import BULK, CALL_WITHIN, LIMIT, TAKEN, Context, Frame, pack_number, unpack_context
 from .errors import ProtocolError
 
-#: Bytes, and segments, that one client may have an owner map; of its own it makes half of that.
+#: Bytes, and segments, that one client may offer an owner; of its own it makes half of that.
 MOST_BYTES: Final = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
 MOST_SEGMENTS: Final = 128
 
@@ -36,7 +36,8 @@ class Cargo:
 
     Attributes:
         context: as given.
-        segment: what the reply, and upcalls, may be written to once the arguments were read.
+        segment: what the reply, and upcalls, may be written to once the arguments were read, unless
+            they are viewed there; None while it is lent.
     """
 
     __slots__ = ("_payload", "_place", "context", "segment")
@@ -63,10 +64,12 @@ class Cargo:
     def lend(self, payload: Encoded) -> Segment | None:
         """Return the segment, to go with an upcall of its client, which has it until `take_back`.
 
-        None if there is none, or too small a one.
+        None if there is none, or too small a one, or it is viewed.
         """
         segment = self.segment
-        if segment is None or (type(payload) is Parcel and payload.room > segment.size):
+        if segment is None or segment.is_viewed():
+            return None
+        if type(payload) is Parcel and payload.room > segment.size:
             return None
         self.segment = None
         return segment
@@ -74,6 +77,11 @@ class Cargo:
     def take_back(self, segment: Segment) -> None:
         """Have the segment again: the upcall was answered."""
         self.segment = segment
+
+    def seal(self, reply: Reply) -> Reply:
+        """Return the reply to the call, of which nothing is left here but what was kept of it."""
+        kind, answer = reply
+        return (answered(kind, self._place.segment), answer) if kind else reply
 
 
 def reply(kind: int, encoded: bytes | Parcel, cargo: Cargo | None) -> Reply | None:
@@ -101,10 +109,11 @@ def over(payload: object) -> Reply:
 class Borrowed:
     """The segments of one client."""
 
-    __slots__ = ("_segments",)
+    __slots__ = ("_segments", "_views")
 
     def __init__(self) -> None:
         self._segments: dict[int, Segment] = {}
+        self._views = Views()
 
     def accept(self, offer: Offer) -> None:
         """Map what the client offers.
@@ -116,10 +125,11 @@ class Borrowed:
         sizes = [segment.size for segment in self._segments.values()]
         if len(sizes) >= MOST_SEGMENTS or sum(sizes) + offer.size > MOST_BYTES:
             raise ProtocolError("a client offers more segments than one may have")
-        self._segments[offer.number] = _buffers.accept(offer.number, offer.size, offer.memory)
+        segment = _buffers.accept(offer.number, offer.size, offer.memory, self._views)
+        self._segments[offer.number] = segment
 
     def retire(self, number: int) -> None:
-        """Give up a segment that the client has given up."""
+        """Give up a segment that the client has given up; views of it stay."""
         self._segments.pop(number, None)
 
     def clear(self) -> None:

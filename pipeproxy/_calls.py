@@ -19,7 +19,7 @@ from ._members import Plain, name_of, parameters_of
 from ._parcels import BULK_FROM, Encoded, Parcel, pack
 from ._pool import Key, Lease, Pool
 from ._promises import Promise, Unheard, fulfil
-from ._wire import BULK, CALL, CALL_WITHIN, LIMIT, RESULT, UP, UP_RESULT, oversized, pack_header
+from ._wire import BARE, CALL, CALL_WITHIN, LIMIT, RESULT, UP, UP_RESULT, oversized, pack_header
 from .codecs import pickle as codec
 from .errors import CodecError, ListenerClosed, OwnerDied
 
@@ -124,7 +124,7 @@ class Owner:
             except BaseException as error:
                 self.abandon(ident, error, None, came=answer is not None)
                 raise
-        if kind & ~BULK == RESULT:
+        if kind & BARE == RESULT:
             return value
         try:
             raise value
@@ -176,7 +176,7 @@ class Owner:
             raise
         finally:
             if lease is not None and answer is not None:
-                lease.end()
+                lease.end(kind)
         return kind, value
 
     def start(  # noqa: PLR0913, PLR0917 - as `call`, and for whom

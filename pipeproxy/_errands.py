@@ -17,7 +17,7 @@ from ._batches import Batches
 from ._borrowed import Cargo, over
 from ._borrowed import reply as pack_reply
 from ._callers import SILENCE, Caller, Errand, Reply, arguments_of
-from ._members import name_of
+from ._members import name_of, named_by
 from ._objects import Client, Objects, Shared
 from ._outgoing import Outgoing
 from ._parcels import Parcel
@@ -85,6 +85,7 @@ class Errands:
         def run() -> Any:
             errand.args, kwargs = arguments_of(shared, errand.frame)
             value = shared.call(member, errand.args, kwargs)
+            errand.args = named_by(member, errand.args)
             if isawaitable(value):
                 self.tasks.check(value, name_of(shared.members.plain, member, errand.args))
                 awaitables.append(value)
@@ -99,6 +100,11 @@ class Errands:
 
     def _reply(self, errand: Errand, run: Callable[[], Any]) -> Reply:
         """Return the reply for what a function returns or raises as the result of a call."""
+        payload = errand.frame[4]
+        reply = self._reply_of(errand, run)
+        return payload.seal(reply) if type(payload) is Cargo else reply
+
+    def _reply_of(self, errand: Errand, run: Callable[[], Any]) -> Reply:
         client, shared, ident = errand.caller.client, errand.shared, errand.ident
         _, _, _, member, payload = errand.frame
         cargo = payload if type(payload) is Cargo else None

@@ -21,7 +21,7 @@ from ._door import Route
 from ._flight import Flight, failed_upcall
 from ._held import Holdings, idents
 from ._lines import Line, Lines
-from ._parcels import Encoded, Place, pack, unpack
+from ._parcels import Encoded, Place, answered, pack, unpack
 from ._pool import Lease, Pool
 from ._wire import (
     BULK,
@@ -29,6 +29,7 @@ from ._wire import (
     FAREWELL,
     GIVEN_BACK,
     HEADER_SIZE,
+    KEPT,
     LIMIT,
     RESULT,
     TAKEN,
@@ -47,7 +48,7 @@ from .transports.pipe import READ_SIZE
 #: Frames of up to this many bytes are put together before they are written.
 _JOIN_BELOW: Final = 1 << 16
 
-_UP: Final = frozenset({UPCALL, UPCALL | BULK, GIVEN_BACK, WAITING, TAKEN})
+_UP: Final = frozenset({UPCALL, UPCALL | BULK, GIVEN_BACK, WAITING, TAKEN, TAKEN | KEPT})
 
 #: The kind and the payload of a reply.
 Reply = tuple[int, "bytes | memoryview"]
@@ -282,8 +283,11 @@ class Exchange:
         if kind & BULK:
             place, payload = unpack(payload, self._pool.find)
         frame = kind & ~BULK, ident, number, member, payload
+        segment = place and place.segment
         what, answer = self._around.answer(self._route, frame, place)
-        what, record, data = pack(what, answer, place and place.segment)
+        what, record, data = pack(what, answer, segment)
+        del answer  # it may be part of what came
+        what = answered(what, segment)
         return header(what, len(record) + len(data), ident) + record, data
 
     def _heed(self, frame: Frame) -> bool:
@@ -292,8 +296,8 @@ class Exchange:
             self._around.given_back(self._route, frame)
         elif frame[0] == WAITING:
             self._around.waiting(frame)
-        elif frame[0] == TAKEN:
-            self._pool.hear_end(-unpack_number(frame[4]))
+        elif frame[0] & ~KEPT == TAKEN:
+            self._pool.hear_end(-unpack_number(frame[4]), frame[0])
         return frame[0] & ~BULK != UPCALL
 
     # -- in flight --------------------------------------------------------------------------------
@@ -335,7 +339,8 @@ class Exchange:
     def _hear(self, flight: Flight, frame: Frame) -> None:
         """Take, in the courier, what the owner says that is no reply to a call in flight."""
         if frame[0] not in _UP:
-            self._pool.hear_end(frame[1])  # the late reply to a call that was given up
+            # The late reply to a call that was given up.
+            self._pool.hear_end(frame[1], frame[0])
             return
         for reference in flight.asking[::-1]:
             asking: Any = reference()
@@ -378,5 +383,5 @@ class Exchange:
             elif of > ident:
                 raise ProtocolError(f"a reply came to call {of}, which was never made")
             else:
-                self._pool.hear_end(of)
+                self._pool.hear_end(of, kind)
         return None

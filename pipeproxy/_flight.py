@@ -26,7 +26,7 @@ from ._gathering import gathering
 from ._held import Holdings
 from ._lines import Line, Lines
 from ._rights import attempt
-from ._wire import CANCEL, FAREWELL, UP_FAILURE, Frame, header, pack_batch
+from ._wire import CANCEL, FAREWELL, KEPT, UP_FAILURE, Frame, header, pack_batch
 from .codecs.pickle import encode_failure
 from .errors import CallLost
 
@@ -418,9 +418,9 @@ class Flight:
 
 
 def failed_upcall(ident: int, error: BaseException) -> bytes:
-    """Return the answer to an upcall that ends in an exception."""
+    """Return the answer to an upcall that ends in an exception; what came with it may be kept."""
     failure = encode_failure(error, "a function that was called back", None)
-    return header(UP_FAILURE, len(failure), ident) + failure
+    return header(UP_FAILURE | KEPT, len(failure), ident) + failure
 
 
 def _given_up() -> CallLost:

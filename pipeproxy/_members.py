@@ -134,6 +134,11 @@ class Members:
             raise NotExposed(f"{self.class_name}.{name} is read-only for proxies")
 
 
+def named_by(member: int, args: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Return those arguments of a call that say which member it is, as the name of an attribute."""
+    return args[:1] if member < FIRST_METHOD else ()
+
+
 def name_of(plain: Plain, member: int, args: tuple[Any, ...] = ()) -> str:
     """Return how to name a member to people, as "Account.deposit".
 

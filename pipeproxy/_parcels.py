@@ -5,14 +5,16 @@ it begins with a record, little-endian, before the payload that it would have wi
 
     segment  u32   the number of the segment that goes with the frame; 0 for none
     count    u32   the lengths that follow; 0 if the payload holds the value, as ever
-    lengths  u64   of the pickle, and of each buffer
+    lengths  u64   of the pickle, and of each buffer; with `VIEWED` if that is to be viewed
 
 With lengths, the value is in the segment: the pickle at its beginning, each buffer at the next
 multiple of `ALIGNED`; or, if there is no segment, at the end of the payload, one after another.
 
 A segment that goes with a call is the owner's until that is replied to, and the client's at all
 other times. (It goes back and forth with upcalls meanwhile.) So what was written there is read by
-nobody before it is whole, and written over by nobody before it was read.
+nobody before it is whole, and written over by nobody before it was read. Who views what arrived
+there says so with its answer, by `KEPT`, and then it goes back no more. (A client's own are not
+used again before all views are gone.)
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ from struct import Struct
 from typing import Any, Final, NamedTuple, final
 
 from ._buffers import Segment, private
-from ._wire import BULK
+from ._wire import BULK, KEPT
 from .errors import ProtocolError
 
 #: Encoded values from this size on travel beside the pipe, and so do buffers in them. There and
@@ -31,6 +33,8 @@ from .errors import ProtocolError
 BULK_FROM: Final = 1 << 16
 #: Buffers in a segment begin at a multiple of this.
 ALIGNED: Final = 64
+#: In the length of a buffer: who gets it need not have a copy.
+VIEWED: Final = 1 << 63
 
 _head = Struct("<II")
 
@@ -42,14 +46,21 @@ class Parcel:
     Args:
         parts: the pickle, which is in these one after another.
         buffers: what it takes when it is unpickled, one-dimensional; where it has arrived, each is
-            the receiver's own.
+            the receiver's own, or a view.
+        viewed: the places of those among them that may arrive as views.
     """
 
-    __slots__ = ("_size", "buffers", "parts")
+    __slots__ = ("_size", "buffers", "parts", "viewed")
 
-    def __init__(self, parts: Sequence[bytes | memoryview], buffers: Sequence[Any]) -> None:
+    def __init__(
+        self,
+        parts: Sequence[bytes | memoryview],
+        buffers: Sequence[Any],
+        viewed: frozenset[int] = frozenset(),
+    ) -> None:
         self.parts: Sequence[bytes | memoryview] = parts
         self.buffers: Sequence[Any] = buffers
+        self.viewed = viewed
         self._size = sum(map(len, parts)) + sum(map(len, buffers))
 
     def __len__(self) -> int:
@@ -80,10 +91,12 @@ class Place(NamedTuple):
     Attributes:
         lengths: those of the pickle and of the buffers; none if the payload holds the value.
         segment: what goes with the frame.
+        viewed: as of a `Parcel`.
     """
 
     lengths: tuple[int, ...]
     segment: Segment | None
+    viewed: frozenset[int] = frozenset()
 
     @property
     def room(self) -> int:
@@ -91,7 +104,7 @@ class Place(NamedTuple):
         return _room_for(self.lengths)
 
     def read(self, payload: bytes | memoryview) -> Encoded:
-        """Return the value that is there; its buffers are copies, its pickle is not.
+        """Return the value that is there; its buffers are copies or views, its pickle is neither.
 
         Args:
             payload: the rest of the frame's, where nothing but the value may be left.
@@ -108,7 +121,12 @@ class Place(NamedTuple):
         first, *others = [source[start:stop] for start, stop in places]
         if (len(first), *map(len, others)) != self.lengths:
             raise ProtocolError(f"{len(source)} bytes do not hold what they are said to hold")
-        return Parcel([first], [private(data) for data in others])
+        views = self.viewed and self.segment is not None and self.segment.admits_views()
+        buffers: list[Any] = [
+            data.toreadonly() if views and at in self.viewed else private(data)
+            for at, data in enumerate(others)
+        ]
+        return Parcel([first], buffers, self.viewed)
 
 
 def pack(
@@ -118,22 +136,24 @@ def pack(
 
     Args:
         kind: that of the frame.
-        segment: what this process may write to.
+        segment: what this process may write to, unless it is viewed.
         goes: it goes with the frame although the value does not need it.
 
     Returns:
         The kind, the record to begin the payload with, and what to end it with.
     """
+    if segment is not None and segment.is_viewed():
+        segment = None
     if type(encoded) is Parcel:
         if segment is not None and encoded.room <= segment.size:
             _write(encoded, segment)
-            return kind | BULK, _record(segment.number, encoded.lengths), b""
+            return kind | BULK, _record(segment.number, encoded.lengths, encoded.viewed), b""
         if encoded.buffers:
             data = b"".join((*encoded.parts, *encoded.buffers))
-            return kind | BULK, _record(0, encoded.lengths), data
+            return kind | BULK, _record(0, encoded.lengths, encoded.viewed), data
         encoded = encoded.pickle
     if segment is not None and goes:
-        return kind | BULK, _record(segment.number, ()), encoded
+        return kind | BULK, _record(segment.number, (), frozenset()), encoded
     return kind, b"", encoded
 
 
@@ -154,7 +174,9 @@ def unpack(
     end = _head.size + 8 * count
     if len(payload) < end:
         raise ProtocolError(f"a record of {count} lengths in {len(payload)} bytes is cut off")
-    lengths = Struct(f"<{count}Q").unpack_from(payload, _head.size)
+    said = Struct(f"<{count}Q").unpack_from(payload, _head.size)
+    lengths = said[:1] + tuple([length & ~VIEWED for length in said[1:]])
+    viewed = frozenset([at for at, length in enumerate(said[1:]) if length & VIEWED])
     rest = payload[end:]
     segment = find(number) if number else None
     if number and segment is None:
@@ -163,11 +185,18 @@ def unpack(
     size = len(rest) if segment is None else segment.size
     if room > size:
         raise ProtocolError(f"a value of {room} bytes is said to be in {size}")
-    return Place(lengths, segment), rest
+    return Place(lengths, segment, viewed), rest
 
 
-def _record(number: int, lengths: Sequence[int]) -> bytes:
-    return _head.pack(number, len(lengths)) + Struct(f"<{len(lengths)}Q").pack(*lengths)
+def answered(kind: int, segment: Segment | None) -> int:
+    """Return the kind of an answer to what a segment came with, once nothing else is done there."""
+    return kind if segment is None or segment.is_free() else kind | KEPT
+
+
+def _record(number: int, lengths: Sequence[int], viewed: frozenset[int]) -> bytes:
+    beside = [n | VIEWED if at in viewed else n for at, n in enumerate(lengths[1:])]
+    said = *lengths[:1], *beside
+    return _head.pack(number, len(said)) + Struct(f"<{len(said)}Q").pack(*said)
 
 
 def _write(parcel: Parcel, segment: Segment) -> None:

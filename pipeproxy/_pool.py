@@ -3,7 +3,8 @@
 A segment goes out with a call and is back with its reply. While it is out a `Lease` stands for it.
 One whose lease ends otherwise, as its call was interrupted or its channel cut, may still be written
 to by the owner: it is never used again. It is given up with the next call, as is one that was not
-used for a while; the owner is told then.
+used for a while; the owner is told then. So is one that the owner has views of. What this process
+itself has views of is used again when these are gone.
 
 No lock is taken, and no step needs another to be right: a segment is out if it has an entry in
 `_out`, which is made and removed in one C call, and it is lost if nobody has its lease any more.
@@ -22,11 +23,11 @@ from typing import Final, cast
 from . import _buffers
 from ._activities import here
 from ._borrowed import MOST_BYTES, MOST_SEGMENTS
-from ._buffers import Segment
+from ._buffers import Segment, Views
 from ._held import Holdings
 from ._lines import Line, Lines
 from ._parcels import BULK_FROM, Encoded, Parcel, unpack
-from ._wire import BULK
+from ._wire import BARE, BULK, KEPT
 
 #: Seconds after which a segment that was not used is given up.
 KEEP: Final = 10.0
@@ -37,6 +38,8 @@ Key = tuple[str, str, int]
 _numbers = count(1)
 #: All segments of this process, for any owner, which count against one bound.
 _made: list[weakref.ref[Segment]] = []
+#: Those that this process has views of.
+_views = Views()
 _warned = False
 _size_of = attrgetter("size")
 
@@ -51,13 +54,17 @@ class Lease:
 
     __slots__ = ("__weakref__", "_end", "segment")
 
-    def __init__(self, segment: Segment, end: Callable[[Segment], object]) -> None:
+    def __init__(self, segment: Segment, end: Callable[[Segment, bool], object]) -> None:
         self.segment = segment
         self._end = end
 
-    def end(self) -> None:
-        """Give the segment back: the owner is done with it, or was never told of it."""
-        self._end(self.segment)
+    def end(self, kind: int = 0) -> None:
+        """Give the segment back: the owner is done with it, or was never told of it.
+
+        Args:
+            kind: that of the reply, which may say that the owner keeps it.
+        """
+        self._end(self.segment, bool(kind & KEPT))
 
 
 class Pool:
@@ -124,12 +131,11 @@ class Pool:
         if kind & BULK:
             own = {} if lease is None else {lease.segment.number: lease.segment}
             place, rest = unpack(answer, own.get)
-            room = place.room
-            kind, encoded = kind & ~BULK, place.read(rest)
+            room, encoded = place.room, place.read(rest)
         if room >= BULK_FROM and room > self._expected.get(key, 0):
             self._expected[key] = room
             self.in_use = True
-        return kind, encoded
+        return kind & BARE, encoded
 
     def find(self, number: int) -> Segment | None:
         """Return the segment of this number, if it is out: an upcall may bring it back for now."""
@@ -143,11 +149,15 @@ class Pool:
         """
         self._late[ident or -lease.segment.number] = lease, weakref.ref(line)
 
-    def hear_end(self, ident: int) -> None:
-        """Have a segment again, if it was out with this call, by the ident as kept."""
+    def hear_end(self, ident: int, kind: int) -> None:
+        """Have a segment again, if it was out with this call, by the ident as kept.
+
+        Args:
+            kind: that of what was heard.
+        """
         lease, _ = self._late.pop(ident, (None, None))
         if lease is not None:
-            lease.end()
+            lease.end(kind)
 
     # -- segments ---------------------------------------------------------------------------------
 
@@ -155,10 +165,17 @@ class Pool:
         lease = Lease(segment, self._give_back)
         reference = weakref.ref(lease)
         taken = self._out.setdefault(segment.number, reference) is reference
-        # Another thread may have given it up since it was looked at.
-        return lease if taken and segment.number in self._all else None
+        # Another thread may have given it up since it was looked at, or made views.
+        if taken and segment.number in self._all and segment.is_free():
+            return lease
+        if taken:
+            self._out.pop(segment.number, None)
+        return None
 
-    def _give_back(self, segment: Segment) -> None:
+    def _give_back(self, segment: Segment, kept: bool) -> None:
+        if kept:
+            self._forget(segment)
+            return
         self._used[segment.number] = monotonic()
         self._out.pop(segment.number, None)
 
@@ -172,7 +189,7 @@ class Pool:
         if not _fits(size):
             return None
         try:
-            segment, memory = _buffers.make(next(_numbers), size)
+            segment, memory = _buffers.make(next(_numbers), size, _views)
         except OSError as error:
             _warn(error)
             return None
@@ -208,14 +225,19 @@ class Pool:
             self.in_use = False
 
     def _idle(self, seconds: float) -> list[Segment]:
-        """Return the segments that are not out, and were not for so long; the smallest first."""
+        """Return the segments that are not out, and were not for so long; the smallest first.
+
+        What is viewed is none of them: it counts for as long as it takes memory.
+        """
         before = monotonic() - seconds
         idle = [s for s in list(self._all.values()) if self._used.get(s.number, 0.0) <= before]
-        return sorted((s for s in idle if s.number not in self._out), key=_size_of)
+        idle = [s for s in idle if s.number not in self._out and not s.is_viewed_here()]
+        return sorted(idle, key=_size_of)
 
     def _give_up(self, segment: Segment) -> None:
-        lease = self._claim(segment)
-        if lease is not None:
+        lease = Lease(segment, self._give_back)
+        reference = weakref.ref(lease)
+        if self._out.setdefault(segment.number, reference) is reference:
             self._forget(segment)
 
     def _forget(self, segment: Segment) -> None:

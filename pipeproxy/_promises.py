@@ -10,7 +10,7 @@ from ._lines import Line
 from ._members import Plain
 from ._pool import Lease
 from ._reports import report
-from ._wire import BULK, RESULT
+from ._wire import BARE, RESULT
 
 #: What an answer that was read is no more needed for.
 _OVER: Final[tuple[Plain, int, tuple[Any, ...]]] = ((), 0, ())
@@ -81,8 +81,8 @@ class Promise(Promised):
             return
         finally:
             if self._lease is not None:
-                self._lease.end()
-        if kind & ~BULK == RESULT:
+                self._lease.end(kind)
+        if kind & BARE == RESULT:
             self.keep(value)
         else:
             self.refuse(value)

@@ -50,7 +50,7 @@ class Asked:
     Args:
         ident: its own.
         say: returns the frames of it.
-        segment: the memory that goes with it.
+        segment: the memory that goes with it; None again if the client keeps it.
 
     Attributes:
         reply: its kind and payload, once it is there.
@@ -211,9 +211,10 @@ class Way:
             context = pack_context(inf if left is None else left, 0, ())
             return before + _upcall(ident, target, context, payload, segment)
 
-        reply = self._upcalls.ask(self._caller, Asked(ident, say, segment), deadline)
-        if cargo is not None and segment is not None:
-            cargo.take_back(segment)
+        asked = Asked(ident, say, segment)
+        reply = self._upcalls.ask(self._caller, asked, deadline)
+        if cargo is not None and asked.segment is not None:
+            cargo.take_back(asked.segment)
         return reply
 
 

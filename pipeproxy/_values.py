@@ -1,4 +1,8 @@
-"""Values that travel as copies although their classes would have them travel by reference."""
+"""Values of which it is said how they travel.
+
+As copies, although their classes would have them travel by reference; or as views, which are copied
+once less.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +11,11 @@ from copyreg import dispatch_table
 from types import FunctionType
 from typing import Any, TypeVar, cast
 
+from .codecs._views import Viewed
+
 T = TypeVar("T")
 
-#: The class of what `by_value` returns; empty until it is used.
+#: The classes of what `by_value` and `by_view` return; empty until one of them is used.
 _carriers: tuple[type[Any], ...] = ()
 
 
@@ -22,20 +28,45 @@ def by_value(value: T, /) -> T:
     Args:
         value: anything that can be pickled.
     """
-    return cast(T, value if isinstance(value, _carriers) else _get_carrier()(value))
+    kind, _ = _get_carriers()
+    return cast(T, value if type(value) is kind else kind(itself(value)))
+
+
+def by_view(value: T, /) -> T:
+    """Let a large array travel as a view: it is copied once, and not by who receives it.
+
+    It stands in an argument, a result, or a part of one: ``return by_view(self.weights)``. What
+    arrives is what the array was when it was sent, and can be read only, whatever its size; it may
+    be kept for as long as one likes. It is in memory that both processes share, which is used for
+    nothing else until it is gone, with all that was derived from it. Where there is no such memory
+    to be had it is a copy.
+
+    What is returned can be used as the value itself.
+
+    Args:
+        value: an array of NumPy's or anything that is made of such, as those of pandas and Arrow.
+            `bytes`, `bytearray` and `array.array` arrive as a `memoryview`. What pickle does not
+            write out of band arrives as an ordinary copy.
+    """
+    _, kind = _get_carriers()
+    return cast(T, value if type(value) is kind else kind(itself(value)))
 
 
 def copied(value: Any) -> Any:
-    """Return how to pickle what `by_value` was said of, as ``__reduce__``; NotImplemented else."""
-    return value.__reduce_ex__(5) if type(value) in _carriers else NotImplemented
+    """Return how to pickle what one was said of, as ``__reduce__``; NotImplemented else."""
+    if type(value) not in _carriers:
+        return NotImplemented
+    if type(value) is _carriers[1]:
+        return _unchanged, (Viewed(value.__wrapped__),)
+    return value.__reduce_ex__(5)
 
 
 def itself(value: Any) -> Any:
-    """Return what `by_value` was said of, and anything else as it is."""
+    """Return what one was said of, and anything else as it is."""
     return value.__wrapped__ if type(value) in _carriers else value
 
 
-def _get_carrier() -> type[Any]:
+def _get_carriers() -> tuple[type[Any], ...]:
     global _carriers  # noqa: PLW0603 - made once: it needs a library that most never need
     if not _carriers:
         from wrapt import ObjectProxy
@@ -47,13 +78,16 @@ def _get_carrier() -> type[Any]:
                 return _reduced(self.__wrapped__, protocol)
 
             def __copy__(self) -> Any:
-                return by_value(copy(self.__wrapped__))
+                return type(self)(copy(self.__wrapped__))
 
             def __deepcopy__(self, memo: Any) -> Any:
-                return by_value(deepcopy(self.__wrapped__, memo))
+                return type(self)(deepcopy(self.__wrapped__, memo))
 
-        _carriers = (Copied,)
-    return _carriers[0]
+        class Shown(Copied):
+            """What travels as a view."""
+
+        _carriers = (Copied, Shown)
+    return _carriers
 
 
 def _reduced(value: Any, protocol: Any) -> tuple[Any, ...]:

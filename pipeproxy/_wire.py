@@ -44,14 +44,21 @@ TAKEN: Final = 23
 #: A call or an answer with this bit in its kind begins with a record of where its value is, which
 #: may be in memory that both sides share: see `pipeproxy._parcels`.
 BULK: Final = 1 << 12
+#: A reply, an answer or a `TAKEN` with this bit does not give back the memory that came with what
+#: it answers: what arrived there is viewed still.
+KEPT: Final = 1 << 13
+#: A kind without these.
+BARE: Final = ~(BULK | KEPT)
 
 FROM_CLIENT: Final = frozenset(
     {CALL, RELEASE, ENTER, LEAVE, CLAIM, CALL_WITHIN, UP_RESULT, UP_FAILURE, WAITS, BATCH, CANCEL}
     | {RETIRE, CALL | BULK, CALL_WITHIN | BULK, UP_RESULT | BULK, UP_FAILURE | BULK}
+    | {UP_RESULT | KEPT, UP_FAILURE | KEPT, UP_RESULT | BULK | KEPT, UP_FAILURE | BULK | KEPT}
 )
 FROM_OWNER: Final = frozenset(
     {HELLO, RESULT, FAILURE, FAREWELL, UPCALL, GIVEN_BACK, WAITING, TAKEN}
-    | {RESULT | BULK, FAILURE | BULK, UPCALL | BULK}
+    | {RESULT | BULK, FAILURE | BULK, UPCALL | BULK, TAKEN | KEPT}
+    | {RESULT | KEPT, FAILURE | KEPT, RESULT | BULK | KEPT, FAILURE | BULK | KEPT}
 )
 #: Those of them that are calls.
 CALLS: Final = frozenset({CALL, CALL_WITHIN, CALL | BULK, CALL_WITHIN | BULK})

@@ -15,12 +15,13 @@ from hypothesis import strategies as st
 from pipeproxy import _borrowed, _buffers, share
 from pipeproxy._borrowed import Borrowed, Cargo, over, reply
 from pipeproxy._door import Offer, knocker, offer
-from pipeproxy._parcels import Parcel, pack
+from pipeproxy._parcels import VIEWED, Parcel, pack
 from pipeproxy._proxy import link_of
 from pipeproxy._wire import (
     BULK,
     CALL,
     CALL_WITHIN,
+    KEPT,
     RESULT,
     RETIRE,
     TAKEN,
@@ -120,6 +121,24 @@ def test_a_reply_goes_in_the_memory_that_came_with_the_call() -> None:
     cargo.take_back(segment)
     assert cargo.lend(Parcel([bytes(2 * MIB)], ())) is None
     assert cargo.segment is segment
+
+
+def test_what_is_viewed_is_neither_lent_nor_written_to_nor_given_back() -> None:
+    borrowed = Borrowed()
+    borrowed.accept(offered(3))
+    record = HEAD.pack(3, 2) + Struct("<QQ").pack(6, VIEWED | 100_000)
+    *_, cargo = borrowed.open((CALL | BULK, 1, 7, 5, record), nothing)
+    arguments = cargo.read()
+    assert cargo.lend(PARCEL) is None
+    said = reply(RESULT, PARCEL, cargo)
+    assert said is not None
+    assert len(said[1]) == HEAD.size + 16 + len(PARCEL)  # in line
+    assert cargo.seal(said) == (RESULT | BULK | KEPT, said[1])
+    assert cargo.seal(over(cargo)) == (TAKEN | KEPT, pack_number(3))
+    assert cargo.seal((0, b"")) == (0, b"")
+    del arguments
+    assert cargo.seal(said) == said
+    assert cargo.lend(PARCEL) is not None
 
 
 # At the wire --------------------------------------------------------------------------------------

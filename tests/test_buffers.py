@@ -101,3 +101,82 @@ def test_a_segment_is_hardly_larger_than_need_be(size: int) -> None:
     made = _buffers.size_for(size)
     assert size <= made <= max(MIB, size * 9 / 8 + MIB)
     assert made % MIB == 0
+
+
+# Views --------------------------------------------------------------------------------------------
+
+
+def viewed() -> tuple[_buffers.Segment, list[memoryview]]:
+    """A segment, and the one view that there is of it."""
+    segment, _ = _buffers.make(3, MIB)
+    assert segment.admits_views()
+    return segment, [memoryview(segment.memory)[64:4096].toreadonly()]
+
+
+def test_a_segment_is_viewed_until_the_last_that_was_derived_is_gone() -> None:
+    np = pytest.importorskip("numpy")
+    segment, views = viewed()
+    assert segment.is_viewed()
+    assert not segment.is_free()
+    array = np.frombuffer(views.pop(), dtype="f8")  # which refers to another view of its own
+    assert segment.is_viewed()
+    pieces = [array.reshape(-1, 4).T[1:, ::2]]
+    del array
+    assert segment.is_viewed()
+    views.append(memoryview(pieces.pop()))
+    assert segment.is_viewed()
+    views.clear()
+    assert not segment.is_viewed()
+    assert segment.is_free()
+
+
+def test_a_segment_of_which_there_never_were_views_is_free() -> None:
+    segment, _ = _buffers.make(3, MIB)
+    written = memoryview(segment.memory)
+    assert segment.is_free()
+    assert not segment.is_viewed()
+    written.release()
+
+
+def test_what_was_viewed_at_a_fork_may_be_viewed_by_the_child_for_ever() -> None:
+    segment, views = viewed()
+    pid = os.fork()
+    if not pid:
+        os._exit(0)
+    os.waitpid(pid, 0)
+    views.clear()
+    assert segment.is_viewed()
+    assert not segment.is_viewed_here()
+    assert not segment.is_free()
+    other, views = viewed()
+    views.clear()
+    assert other.is_free()
+    pid = os.fork()
+    if not pid:
+        os._exit(0)
+    os.waitpid(pid, 0)
+    assert other.is_free()  # as there was nothing to be inherited
+
+
+def test_so_much_is_viewed_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_buffers, "MOST_VIEWED", 3)
+    counts = _buffers.Views()
+    segments = [_buffers.make(number, MIB, counts)[0] for number in range(4)]
+    views = []
+    for segment in segments[:3]:
+        assert segment.admits_views()
+        views.append(memoryview(segment.memory))
+    assert not segments[3].admits_views()
+    assert not segments[3].is_viewed()
+    assert segments[0].admits_views()  # it counts already
+    segment = segments[0]
+    del segments[:3]
+    assert not segments[0].admits_views()  # given up, and still viewed
+    views.pop()
+    assert segments[0].admits_views()
+    monkeypatch.setattr(_buffers, "MOST_VIEWED", 9)
+    monkeypatch.setattr(_buffers, "MOST_VIEWED_BYTES", 5 * MIB)
+    large, _ = _buffers.make(9, 4 * MIB, counts)
+    assert not large.admits_views()
+    del views[:], segments[:]
+    assert large.admits_views()

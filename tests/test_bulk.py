@@ -38,8 +38,9 @@ from pipeproxy import (
     timeout,
 )
 from pipeproxy._channel import Channel
-from pipeproxy._parcels import BULK_FROM
+from pipeproxy._parcels import BULK_FROM, Parcel
 from pipeproxy._proxy import link_of
+from pipeproxy.codecs import pickle as codec
 
 from .children import Child, outcome, poll_until, run
 from .support import fork, interrupt, open_descriptors, opened_since
@@ -135,8 +136,29 @@ def frame() -> Any:
 def table() -> Any:
     import pyarrow as pa
 
-    return pa.table({"n": np.arange(MANY), "s": pa.array(["text"] * MANY)})
+    return pa.table({"n": np.arange(4 * MANY), "s": pa.array(["text"] * 4 * MANY)})
 
+
+def tensors() -> Any:
+    import torch
+
+    torch.set_num_threads(1)  # a forked child would wait for its parent's
+    whole = torch.arange(4.0 * MANY).reshape(4, -1)
+    return {
+        "whole": whole,
+        "strided": whole.T[1::2],
+        "halves": whole.to(torch.bfloat16),
+        "whole numbers": whole.to(torch.int8),
+        "truths": whole > 5,
+        "learned": torch.nn.Parameter(whole[:1]),
+        "small": torch.ones(3),
+        "empty": torch.zeros(0, 3),
+        "sparse": torch.eye(MANY // 4).to_sparse(),
+    }
+
+
+#: What is tried where it is installed, each with the library that it is of.
+LIBRARIES = {"pandas": "pandas", "arrow": "pyarrow", "torch": "torch"}
 
 VALUES: dict[str, Callable[[], Any]] = {
     "bytes": lambda: os.urandom(3 * MIB),
@@ -175,6 +197,7 @@ VALUES: dict[str, Callable[[], Any]] = {
     "nested": nested,
     "pandas": frame,
     "arrow": table,
+    "torch": tensors,
 }
 
 
@@ -191,6 +214,10 @@ def describe(value: Any) -> Any:
         return type(value), [describe(item) for item in value]
     if isinstance(value, dict):
         return dict, [(key, describe(item)) for key, item in value.items()]
+    if type(value).__module__.startswith("torch"):
+        dense = value.to_dense() if value.is_sparse else value
+        state = type(value), value.dtype, value.shape, value.requires_grad, value.layout
+        return *state, dense.detach().tolist(), None if value.is_sparse else value.stride()
     if type(value).__module__.startswith("pandas"):
         return type(value), value.dtypes.to_dict(), value.to_dict()
     return type(value), value
@@ -222,18 +249,26 @@ def differing(proxy: Any, names: list[str]) -> list[str]:
 
 
 def test_what_arrives_is_what_pickle_would_bring(context: BaseContext) -> None:
-    names = [name for name in VALUES if name not in ("pandas", "arrow")]
+    names = [name for name in VALUES if name not in LIBRARIES]
     proxy, listener = share(Store())
     with listener:
         assert run(context, listener, differing, proxy, names) == []
 
 
-@pytest.mark.parametrize(("name", "library"), [("pandas", "pandas"), ("arrow", "pyarrow")])
-def test_what_libraries_pickle_out_of_band_arrives(name: str, library: str) -> None:
+@pytest.mark.parametrize(("name", "library"), LIBRARIES.items(), ids=LIBRARIES)
+def test_what_libraries_keep_arrives(context: BaseContext, name: str, library: str) -> None:
     pytest.importorskip(library)
     proxy, listener = share(Store())
     with listener:
-        assert run("fork", listener, differing, proxy, [name]) == []
+        assert run(context, listener, differing, proxy, [name]) == []
+
+
+@pytest.mark.parametrize(("name", "library"), LIBRARIES.items(), ids=LIBRARIES)
+def test_what_libraries_keep_travels_out_of_band(name: str, library: str) -> None:
+    pytest.importorskip(library)
+    parcel = codec.encode_result(VALUES[name]())
+    assert type(parcel) is Parcel
+    assert sum(map(len, parcel.buffers)) > len(parcel) / 2
 
 
 # What arrived is the receiver's own ---------------------------------------------------------------

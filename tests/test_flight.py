@@ -16,7 +16,17 @@ from pipeproxy._asking import Pending
 from pipeproxy._flight import MOST_CALLS, Flight
 from pipeproxy._held import Holdings
 from pipeproxy._lines import Line
-from pipeproxy._wire import BATCH, CALL, CANCEL, FROM_CLIENT, RESULT, UP_FAILURE, Decoder, header
+from pipeproxy._wire import (
+    BATCH,
+    CALL,
+    CANCEL,
+    FROM_CLIENT,
+    KEPT,
+    RESULT,
+    UP_FAILURE,
+    Decoder,
+    header,
+)
 from pipeproxy.transports.pipe import open_pair
 
 from .support import in_fork, interrupt
@@ -312,7 +322,7 @@ def test_an_upcall_whose_thread_was_interrupted_is_answered(scene: Scene) -> Non
     gc.collect()
     scene.flight.excuse()
     [frame] = Decoder(FROM_CLIENT).feed(scene.read())
-    assert frame[:2] == (UP_FAILURE, 9)
+    assert frame[:2] == (UP_FAILURE | KEPT, 9)
     assert not scene.flight.is_under_way()
 
 

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from pipeproxy import _buffers
 from pipeproxy._buffers import Segment
-from pipeproxy._parcels import ALIGNED, Parcel, Place, pack, unpack
-from pipeproxy._wire import BULK, CALL, RESULT
+from pipeproxy._parcels import ALIGNED, VIEWED, Parcel, Place, answered, pack, unpack
+from pipeproxy._wire import BULK, CALL, KEPT, RESULT
 from pipeproxy.errors import ProtocolError
 
 SIZE = 1 << 20
@@ -89,6 +89,45 @@ def test_buffers_arrive_as_copies_that_can_be_changed(segment: Segment) -> None:
     assert list(map(bytes, second.buffers)) == [b"one", b"two"]
 
 
+@given(buffers.filter(bool), st.data())
+def test_what_is_to_be_viewed_is_not_copied(
+    segment: Segment, beside: list[bytes], data: st.DataObject
+) -> None:
+    places = frozenset(data.draw(st.sets(st.integers(0, len(beside) - 1))))
+    _, head, _ = pack(CALL, Parcel([b"pickle"], beside, places), segment)
+    place, _ = unpack(head, {7: segment}.get)
+    parcel = place.read(b"")
+    assert type(parcel) is Parcel
+    assert parcel.viewed == places
+    for at, buffer in enumerate(parcel.buffers):
+        is_view = isinstance(buffer, memoryview)
+        assert is_view == (at in places)
+        assert not is_view or (buffer.readonly and buffer.obj is segment.memory)
+    assert same(parcel, [b"pickle"], beside)
+
+
+def test_what_is_in_line_is_copied_though_it_may_be_viewed() -> None:
+    _, head, data = pack(CALL, Parcel([b"pickle"], [b"one"], frozenset({0})))
+    place, rest = unpack(head + data, {}.get)
+    parcel = place.read(rest)
+    assert type(parcel) is Parcel
+    assert parcel.viewed == frozenset({0})  # for whoever it is passed on to
+    parcel.buffers[0][:] = b"xyz"
+
+
+def test_nothing_is_written_where_something_is_viewed(segment: Segment) -> None:
+    _, head, _ = pack(CALL, Parcel([b"pickle"], [b"one"], frozenset({0})), segment)
+    place, _ = unpack(head, {7: segment}.get)
+    parcel = place.read(b"")
+    assert pack(RESULT, Parcel([b"x"], [b"two"]), segment)[2] == b"xtwo"
+    assert pack(RESULT, b"small", segment, goes=True) == (RESULT, b"", b"small")
+    assert answered(RESULT, segment) == RESULT | KEPT
+    del parcel
+    assert answered(RESULT, segment) == RESULT
+    assert answered(RESULT, None) == RESULT
+    assert pack(RESULT, Parcel([b"x"], [b"two"]), segment)[2] == b""
+
+
 @given(st.binary(max_size=64))
 def test_any_bytes_are_a_record_or_refused(segment: Segment, data: bytes) -> None:
     try:
@@ -123,6 +162,8 @@ def test_a_record_that_says_too_much_is_refused(
         record(7, [SIZE + 1]),
         record(7, [SIZE, 1]),
         record(7, [2**64 - 1, 2**64 - 1]),
+        record(7, [1 | VIEWED]),
+        record(7, [1, VIEWED | (SIZE + 1)]),
         record(0, [1]),
     ],
 )

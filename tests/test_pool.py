@@ -14,7 +14,7 @@ from pipeproxy import _pool
 from pipeproxy._buffers import Segment
 from pipeproxy._parcels import Parcel, pack
 from pipeproxy._pool import Lease, Pool
-from pipeproxy._wire import BULK, RESULT
+from pipeproxy._wire import BULK, KEPT, RESULT, TAKEN
 from pipeproxy.errors import ProtocolError
 
 KEY = "module", "Class", 5
@@ -168,8 +168,8 @@ def test_what_a_late_reply_brings_back_is_used_again(scene: Scene) -> None:
     del lease
     other = scene.take()
     assert number(other) != first
-    scene.pool.hear_end(6)
-    scene.pool.hear_end(5)
+    scene.pool.hear_end(6, RESULT)
+    scene.pool.hear_end(5, RESULT)
     assert number(scene.take()) == first
     assert scene.held.retired == []
 
@@ -188,6 +188,48 @@ def test_what_no_reply_can_bring_back_any_more_is_given_up(scene: Scene) -> None
     gc.collect()
     scene.take()
     assert scene.held.retired == numbers
+
+
+def test_what_the_owner_keeps_is_given_up(scene: Scene) -> None:
+    lease = scene.take()
+    first = number(lease)
+    assert lease is not None
+    assert scene.pool.open(KEY, RESULT | KEPT, b"", lease) == (RESULT, b"")
+    lease.end(RESULT | KEPT)
+    assert scene.held.retired == [first]
+    assert number(scene.take()) != first
+
+
+def test_what_the_owner_keeps_of_a_call_that_nobody_waits_for_is_given_up(scene: Scene) -> None:
+    line, numbers = Line(), []
+    for ident, heard in ((5, RESULT | KEPT), (0, TAKEN | KEPT)):
+        lease = scene.take()
+        numbers.append(number(lease))
+        assert lease is not None
+        scene.pool.await_end(lease, line, ident)  # type: ignore[arg-type]
+        scene.pool.hear_end(ident or -numbers[-1], heard)
+        del lease
+    assert scene.held.retired == numbers
+
+
+def test_what_is_viewed_here_is_used_again_when_it_is_not_any_more(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lease = scene.take()
+    first = number(lease)
+    assert lease is not None
+    _, head, _ = pack(RESULT, Parcel([b"x"], [bytes(MIB // 2)], frozenset({0})), lease.segment)
+    _, encoded = scene.pool.open(KEY, RESULT | BULK, head, lease)
+    lease.end(RESULT | BULK)
+    other = scene.take()
+    assert number(other) != first
+    monkeypatch.setattr(_pool, "KEEP", 0.0)
+    scene.pool._trim_at = 0.0
+    scene.pool.take(KEY, b"small", None)
+    assert scene.held.retired == []  # it takes memory, so it counts
+    del encoded
+    monkeypatch.setattr(_pool, "KEEP", 10.0)
+    assert number(scene.take()) == first
 
 
 def test_at_a_full_door_nothing_is_to_be_had(scene: Scene) -> None:

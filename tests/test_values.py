@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import array
 import collections
 import copy
 import datetime
@@ -9,12 +10,13 @@ import decimal
 import enum
 import functools
 import operator
+import pickle
 import re
 from typing import Any
 
 import pytest
 
-from pipeproxy import CodecError, by_value, proxied
+from pipeproxy import CodecError, by_value, by_view, proxied
 from pipeproxy._values import copied, itself
 from pipeproxy.codecs import pickle as codec
 
@@ -133,3 +135,34 @@ def test_a_copy_of_it_is_one_too(duplicate: Any) -> None:
     assert copied(same) is not NotImplemented
     assert itself(same) == [account]
     assert (itself(same)[0] is account) == (duplicate is copy.copy)
+
+
+# Views --------------------------------------------------------------------------------------------
+
+
+def test_what_is_to_be_viewed_arrives_read_only_however_it_travels() -> None:
+    for value in (b"bytes", bytearray(b"bytes"), array.array("b", b"bytes"), memoryview(b"bytes")):
+        for came in (travelled(by_view(value)), travelled([by_view(value)])[0]):
+            assert type(came) is memoryview
+            assert came.readonly
+            assert came.tobytes() == b"bytes"
+
+
+def test_what_has_no_buffers_arrives_as_ever_though_it_is_to_be_viewed() -> None:
+    for value in (None, 5, "text", [1, [2]], {"a": {1}}, Account("ada", 5), len):
+        assert travelled(by_view(value)) == value
+
+
+def test_what_is_said_last_counts() -> None:
+    value = [1]
+    shown = by_view(value)
+    assert by_view(shown) is shown
+    assert itself(shown) is value
+    assert type(by_view(by_value(value))) is type(shown)
+    assert type(by_value(shown)) is type(by_value(value))
+    assert type(copy.copy(shown)) is type(copy.deepcopy(shown)) is type(shown)
+
+
+def test_in_a_pickle_that_is_not_ours_it_is_the_value_itself() -> None:
+    value = pickle.loads(pickle.dumps(by_view(bytearray(b"a"))))
+    assert type(value) is bytearray

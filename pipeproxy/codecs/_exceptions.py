@@ -46,7 +46,7 @@ from ._rebuild import (
     safe_str,
     type_name,
 )
-from ._views import reduce_view
+from ._views import Viewed, open_viewed, reduce_view, viewable
 
 #: Answers a reduce tuple for what travels as a reference, else NotImplemented.
 Refer = Callable[[object], Any]
@@ -89,11 +89,18 @@ class _Task(NamedTuple):
 
 
 class ValuePickler(Pickler):
-    """A pickler that knows references, exceptions and views; its maker sets `refer` and `task`."""
+    """A pickler that knows references, exceptions and views; its maker sets its attributes.
 
-    __slots__ = ("refer", "task")
+    Attributes:
+        refer: see there.
+        task: see there.
+        viewed: gets the buffers of what is to arrive as a view.
+    """
+
+    __slots__ = ("refer", "task", "viewed")
     refer: Refer | None
     task: _Task | None
+    viewed: list[PickleBuffer]
 
     def reducer_override(self, obj: Any) -> Any:
         refer = self.refer
@@ -101,6 +108,10 @@ class ValuePickler(Pickler):
             return reduced
         if issubclass(type(obj), BaseException):
             return self._reduce_exception(obj)
+        if type(obj) is Viewed:
+            pickle, buffers = write_beside(viewable(obj.value), refer, self.task)
+            self.viewed += buffers
+            return open_viewed, (pickle, buffers)
         return reduce_view(obj)
 
     def _reduce_exception(self, exc: BaseException) -> tuple[Any, ...]:
@@ -124,30 +135,64 @@ def write(value: object, refer: Refer | None, task: _Task | None = None) -> byte
     Raises:
         Exception: whatever pickling it raises.
     """
+    return _write(value, refer, task, None)
+
+
+def write_beside(
+    value: object, refer: Refer | None, task: _Task | None
+) -> tuple[bytes, list[PickleBuffer]]:
+    """As `write`, but all buffers are beside the pickle."""
+    buffers: list[PickleBuffer] = []
+
+    def keep(buffer: PickleBuffer) -> bool:
+        if _raw(buffer) is None:
+            return True
+        buffers.append(buffer)
+        return False
+
+    return _write(value, refer, task, keep), buffers
+
+
+def _write(value: object, refer: Refer | None, task: _Task | None, keep: Any) -> bytes:
     buffer = BytesIO()
-    pickler = ValuePickler(buffer, 5)
-    pickler.refer = refer
-    pickler.task = task
+    pickler = ValuePickler(buffer, 5, True, keep)
+    pickler.refer, pickler.task, pickler.viewed = refer, task, []
     pickler.dump(value)
     return buffer.getvalue()
+
+
+def _raw(buffer: PickleBuffer) -> memoryview | None:
+    """Return the bytes of a buffer; None if they are not contiguous: pickle says that better."""
+    try:
+        return buffer.raw()
+    except BufferError:
+        return None
 
 
 class _Parts(list[Any]):
     """What a pickler writes. What is large comes as it is, and is not copied here."""
 
     buffers: tuple[memoryview, ...] = ()
+    viewed: frozenset[int] = frozenset()
     write = list.append  # in C: a value that is small is written by one call of it
 
-    def keep(self, buffer: PickleBuffer) -> bool:
-        """Let a large buffer travel beside the pickle, and any other in it."""
-        try:
-            raw = buffer.raw()
-        except BufferError:
-            return True  # it is not contiguous, which pickle refuses in better words
-        if raw.nbytes < BULK_FROM:
-            return True
-        self.buffers += (raw,)
-        return False
+    def dump(self, value: object, refer: Refer | None, task: _Task | None) -> ValuePickler:
+        """Let a value be written, and return the pickler, which keeps alive what is not copied."""
+        views: list[PickleBuffer] = []
+
+        def keep(buffer: PickleBuffer) -> bool:  # a large one travels beside, any other inside
+            raw = _raw(buffer)
+            if raw is None or raw.nbytes < BULK_FROM:
+                return True
+            if views and any(buffer is each for each in views):
+                self.viewed |= {len(self.buffers)}
+            self.buffers += (raw,)
+            return False
+
+        pickler = ValuePickler(self, 5, True, keep)  # by place, which takes half the time
+        pickler.refer, pickler.task, pickler.viewed = refer, task, views
+        pickler.dump(value)
+        return pickler
 
 
 class _Copies(_Parts):
@@ -160,20 +205,15 @@ class _Copies(_Parts):
 def write_apart(value: object, refer: Refer | None, task: _Task | None = None) -> bytes | Parcel:
     """As `write`, but what is large is a parcel."""
     parts = _Parts()
-    pickler = ValuePickler(parts, 5, True, parts.keep)  # by place, which takes half the time
-    pickler.refer = refer
-    pickler.task = task
-    pickler.dump(value)
+    pickler = parts.dump(value, refer, task)
     if len(parts) == 1 and not parts.buffers and len(parts[0]) < BULK_FROM:
         return cast(bytes, parts[0])
     if bytearray in map(type, parts):
         parts = _Copies()
-        pickler = ValuePickler(parts, 5, True, parts.keep)
-        pickler.refer = refer
-        pickler.task = task
-        pickler.dump(value)
+        pickler = parts.dump(value, refer, task)
     # What is no bytes is a view of what the pickler keeps alive.
-    parcel = Parcel([p if type(p) is bytes else bytes(p) for p in parts], parts.buffers)
+    written = [p if type(p) is bytes else bytes(p) for p in parts]
+    parcel = Parcel(written, parts.buffers, parts.viewed)
     del pickler
     return parcel if len(parcel) >= BULK_FROM else b"".join(parcel.parts)
 
