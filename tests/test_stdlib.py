@@ -22,7 +22,7 @@ from typing import Any
 
 import pytest
 
-from pipeproxy import Listener, NotExposed, proxied, share
+from pipeproxy import Listener, NotExposed, proxied, run, share
 from pipeproxy._members import Members
 from pipeproxy._proxy import link_of, members_of
 from pipeproxy._spec import Spec, describe
@@ -569,6 +569,23 @@ def insert(database: Any, word: str) -> Any:
         cursor = database.execute("insert into words values (?)", [word])
         assert cursor.lastrowid
         return list(database.execute("select word from words"))
+
+
+def put_later(items: Any, item: int) -> Any:
+    """Run in the owner: wait until another process lets it go on."""
+    return items.get(), items.put(item)
+
+
+def test_what_a_function_of_a_clients_waits_for_keeps_nobody_else_waiting(
+    listener: Listener[Any],
+) -> None:
+    target: queue.Queue[int] = queue.Queue()
+    shared = listener.share(target)
+    with Child(FORK, run, shared, put_later, 2) as child, Child(FORK) as other:
+        poll_until(lambda: workers() == 1, listener)
+        other.do(shared.put, 1).result(listener)
+        assert child.result(listener) == (1, None)
+        assert target.get(False) == 2
 
 
 # Who is gone without the reply -----------------------------------------------------------------
