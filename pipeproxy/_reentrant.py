@@ -1,0 +1,147 @@
+"""A re-entrant lock that belongs to a chain of calls, whichever threads of the owner's run them.
+
+`threading.RLock` belongs to a thread: whoever takes it for a client's has to be one that takes it
+for no other, and to hand a call over to that one costs more than the call. This lock knows whose it
+is by the call. So the thread that serves takes it and gives it back for all, and so can a method
+that is called by who has it.
+"""
+
+from __future__ import annotations
+
+import threading
+from functools import partial
+
+from ._activities import Activity, here
+from ._bell import Bell
+from ._holdings import take_lock
+from ._marks import proxied
+from ._objects import Client
+from ._waits import check_wanted, is_gone, keep_undo
+
+
+class Taking:
+    """One time that a lock is taken, by whatever this thread does.
+
+    Attributes:
+        activity: the chain of calls that has it.
+        client: the process in whose name; None for the owner's own.
+    """
+
+    __slots__ = ("activity", "client")
+
+    def __init__(self) -> None:
+        of = here.serves or (here.server and here.server.in_hand)
+        self.activity: Activity = of.activity if of else here.own
+        self.client: Client | None = of.client if of else None
+
+
+@proxied(expose=("acquire", "release", "__enter__", "__exit__"), dispatch="threads")
+class RLock:
+    """As `threading.RLock`, but for whose it is; a `threading.Condition` can be made of it."""
+
+    def __init__(self) -> None:
+        #: All of one activity; none if the lock is free. What is taken is taken by one step, so
+        #: that a signal handler which raises leaves it taken or not, and never in between.
+        self._takings: list[Taking] = []
+        self._right = threading.RLock()
+        self._bell = Bell()
+
+    def acquire(self, blocking: bool = True, timeout: float | None = -1) -> bool:
+        """Take the lock, once more if its caller has it; wait while another one has it."""
+        return self._acquire(self, blocking, timeout)
+
+    def _acquire(self, tried: object, blocking: bool, timeout: float | None) -> bool:
+        taking = Taking()
+        try:
+            quick = timeout == -1 and self._add([taking])  # as nearly always
+            if not quick and not take_lock(tried, partial(self._take, taking), blocking, timeout):
+                return False
+            check_wanted()
+            keep_undo(partial(self._give_back, taking))
+        except BaseException:
+            self._give_back(taking)
+            raise
+        return True
+
+    def release(self) -> None:
+        """Give the lock back, once; it is free when that was done as often as it was taken."""
+        asked = Taking()
+        with self._right:
+            if not self._is_of(asked):
+                raise RuntimeError("cannot release un-acquired lock")
+            for taking in self._takings:
+                if taking.client is asked.client:
+                    break  # else the latest one, of another process in the chain
+            self._give_back(taking)
+
+    def __enter__(self) -> bool:
+        return self.acquire()
+
+    def __exit__(self, *error: object) -> None:
+        self.release()
+
+    def give_back_of(self, client: Client) -> None:
+        """Give back all that was taken in the name of a client, which is dead."""
+        for taking in list(self._takings):
+            if taking.client is client:
+                self._give_back(taking)
+
+    def _take(self, taking: Taking, blocking: bool = True, timeout: float = -1) -> bool:
+        """Take it, or wait until it may be free, for at most so long or less, and try again."""
+        if timeout != -1 and (timeout < 0 or not blocking):
+            raise ValueError("a timeout is not negative, and only for who may wait")
+        if self._add([taking]):
+            return True
+        if not blocking:
+            return False
+        self._bell.wait(timeout)
+        return self._add([taking])
+
+    def _add(self, takings: list[Taking]) -> bool:
+        with self._right:
+            if self._takings and not self._is_of(takings[0]):
+                return False
+            for taking in takings:
+                if taking.client is not None:
+                    taking.client.holds[self] = None
+            self._takings += takings
+        return True
+
+    def _is_of(self, other: Taking) -> bool:
+        return bool(self._takings) and self._takings[0].activity is other.activity
+
+    def _give_back(self, taking: Taking) -> None:
+        """Undo a taking; one that is not, or not any more, is left as it is."""
+        with self._right:
+            takings, client = self._takings, taking.client
+            if taking not in takings:
+                return
+            takings.remove(taking)
+            if client is not None and client not in [other.client for other in takings]:
+                client.holds.pop(self, None)
+            if not takings:
+                self._bell.ring()
+
+    # -- as a condition's -------------------------------------------------------------------------
+
+    def _bury(self) -> None:
+        """Give back what was restored for those who are gone."""
+        for taking in list(self._takings):
+            if taking.client is not None and is_gone(taking.client):
+                self._give_back(taking)
+
+    def _is_owned(self) -> bool:
+        with self._right:
+            return self._is_of(Taking())
+
+    def _release_save(self) -> list[Taking]:
+        """Give it back as often as it was taken."""
+        with self._right:
+            takings = list(self._takings)
+            for taking in takings:
+                self._give_back(taking)
+        return takings
+
+    def _acquire_restore(self, takings: list[Taking]) -> None:
+        while not self._add(takings):
+            self._bell.wait(None)
