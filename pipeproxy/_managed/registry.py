@@ -67,7 +67,7 @@ class Handle:
         self._exposed = frozenset(exposed)
         self._wrap = wrap
 
-    def call(self, name: str, args: Iterable[Any], kwargs: Mapping[str, Any]) -> Any:
+    def call(self, name: str, /, *args: Any, **kwargs: Any) -> Any:
         """Call a member of the object.
 
         Raises:
