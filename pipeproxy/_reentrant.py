@@ -9,6 +9,7 @@ that is called by who has it.
 from __future__ import annotations
 
 import threading
+from collections import deque
 from functools import partial
 
 from ._activities import Activity, here
@@ -20,16 +21,18 @@ from ._waits import check_wanted, is_gone, keep_undo
 
 
 class Taking:
-    """One time that a lock is taken, by whatever this thread does.
+    """One time that a lock is taken, or is to be, by whatever this thread does.
 
     Attributes:
         activity: the chain of calls that has it.
         client: the process in whose name; None for the owner's own.
+        bell: rung when it was waited for, and is taken.
     """
 
-    __slots__ = ("activity", "client")
+    __slots__ = ("activity", "bell", "client")
 
     def __init__(self) -> None:
+        self.bell: Bell | None = None
         of = here.serves or (here.server and here.server.in_hand)
         self.activity: Activity = of.activity if of else here.own
         self.client: Client | None = of.client if of else None
@@ -43,8 +46,9 @@ class RLock:
         #: All of one activity; none if the lock is free. What is taken is taken by one step, so
         #: that a signal handler which raises leaves it taken or not, and never in between.
         self._takings: list[Taking] = []
+        #: What is waited for, in order: each a taking, or all those that a condition had.
+        self._line: deque[list[Taking]] = deque()
         self._right = threading.RLock()
-        self._bell = Bell()
 
     def acquire(self, blocking: bool = True, timeout: float | None = -1) -> bool:
         """Take the lock, once more if its caller has it; wait while another one has it."""
@@ -55,6 +59,7 @@ class RLock:
         try:
             quick = timeout == -1 and self._add([taking])  # as nearly always
             if not quick and not take_lock(tried, partial(self._take, taking), blocking, timeout):
+                self._give_back(taking)
                 return False
             check_wanted()
             keep_undo(partial(self._give_back, taking))
@@ -87,15 +92,22 @@ class RLock:
                 self._give_back(taking)
 
     def _take(self, taking: Taking, blocking: bool = True, timeout: float = -1) -> bool:
-        """Take it, or wait until it may be free, for at most so long or less, and try again."""
+        """Take it, as `acquire`; but it stays in the line if that is not in time, or sooner."""
         if timeout != -1 and (timeout < 0 or not blocking):
             raise ValueError("a timeout is not negative, and only for who may wait")
-        if self._add([taking]):
-            return True
-        if not blocking:
-            return False
-        self._bell.wait(timeout)
-        return self._add([taking])
+        return self._wait([taking], timeout) if blocking else self._add([taking])
+
+    def _wait(self, takings: list[Taking], seconds: float | None) -> bool:
+        """Wait in the line for so long, or less, and stay there; return whether it is taken."""
+        first = takings[0]
+        with self._right:
+            if first in self._takings or self._add(takings):
+                return True
+            bell = first.bell = first.bell or Bell()
+            if takings not in self._line:
+                self._line.append(takings)
+        bell.wait(seconds)
+        return first in self._takings
 
     def _add(self, takings: list[Taking]) -> bool:
         with self._right:
@@ -111,16 +123,31 @@ class RLock:
         return bool(self._takings) and self._takings[0].activity is other.activity
 
     def _give_back(self, taking: Taking) -> None:
-        """Undo a taking; one that is not, or not any more, is left as it is."""
+        self._withdraw([taking])
+
+    def _withdraw(self, takings: list[Taking]) -> None:
+        """Undo what was taken, or is waited for; what is neither, or not any more, is left."""
         with self._right:
-            takings, client = self._takings, taking.client
-            if taking not in takings:
-                return
-            takings.remove(taking)
-            if client is not None and client not in [other.client for other in takings]:
-                client.holds.pop(self, None)
-            if not takings:
-                self._bell.ring()
+            if takings in self._line:
+                self._line.remove(takings)
+            for taking in takings:
+                if taking in self._takings:
+                    self._takings.remove(taking)
+                    client = taking.client
+                    if client is not None and not self._is_held_for(client):
+                        client.holds.pop(self, None)
+            if not self._takings and self._line:
+                self._hand_over()
+
+    def _is_held_for(self, client: Client) -> bool:
+        return any(taking.client is client for taking in self._takings)
+
+    def _hand_over(self) -> None:
+        """Let the first in the line have it; one that a signal handler loses comes again."""
+        takings = self._line.popleft()
+        self._add(takings)
+        if takings[0].bell is not None:
+            takings[0].bell.ring()
 
     # -- as a condition's -------------------------------------------------------------------------
 
@@ -138,10 +165,13 @@ class RLock:
         """Give it back as often as it was taken."""
         with self._right:
             takings = list(self._takings)
-            for taking in takings:
-                self._give_back(taking)
+            self._withdraw(takings)
         return takings
 
     def _acquire_restore(self, takings: list[Taking]) -> None:
-        while not self._add(takings):
-            self._bell.wait(None)
+        try:
+            while not self._wait(takings, None):
+                pass  # a bell is waited for in short steps
+        except BaseException:
+            self._withdraw(takings)
+            raise

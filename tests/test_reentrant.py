@@ -182,6 +182,27 @@ def test_who_gives_it_back_wakes_who_waits(
     child.end()
 
 
+def test_who_waits_longest_is_the_next(listener: Listener[Any]) -> None:
+    target = RLock()
+    lock, order = listener.share(target), listener.share([])
+    with lock:
+        children = []
+        for number in range(4):
+            children.append(Child(FORK, note_inside, lock, order, number))
+            poll_until(lambda: len(target._line) == len(children), listener)
+        children.pop(1).kill()
+        poll_until(lambda: len(target._line) == len(children), listener)
+    for child in children:
+        child.result(listener)
+        child.end()
+    assert list(order) == [0, 2, 3]
+
+
+def note_inside(lock: Any, notes: list[int], number: int) -> None:
+    with lock:
+        notes.append(number)
+
+
 def test_wrong_arguments_are_refused_and_take_nothing(listener: Listener[Any]) -> None:
     target = RLock()
     with Child(FORK) as child:
@@ -306,6 +327,7 @@ def test_a_handler_that_raises_leaves_it_taken_or_free_and_never_in_between() ->
                 lock.release()
             assert not is_taken(lock)
             assert not lock._takings
+            assert not lock._line
 
     in_fork(client)
 
