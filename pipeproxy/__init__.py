@@ -30,7 +30,9 @@ The rooms of this package, from the doors down; each imports only what stands be
              _objects > _borrowed                  memory that the owner is lent
              _objects, _callers, _residence        the owner's objects, channels, calls at home
              _publishing > _objects                objects whose changes are published
-             _queues, _primitives > _waits         waiting in the name of who may die
+             _primitives > _reentrant              locks, and one that is its caller's
+             _reentrant > _holdings                what the dead had is given back
+             _queues, _holdings > _waits           waiting in the name of who may die
              _deadlocks > _sections > _activities  the right to an object; whose a call is
     motion   _exchange > _lines > _channel         a frame and its reply; each thread's own channel
              _exchange > _courier > _flight        calls in flight, and who carries them

@@ -127,7 +127,7 @@ class Here(threading.local):
             method `beside` serves others while the thread waits, and `listen` hears what the client
             says meanwhile; each is None if another thread does so.
         lower: the activities whose calls wait further down its stack while it serves others.
-        tries: in whose place it runs a call that must not wait; see `_waits`.
+        tries: the object of which it runs a call that must not wait; see `_waits`.
         cargo: what came with the call that it runs, and with which client's; see `_borrowed`.
         waits: the sections that it waits for, one for each level. A call that it runs may wait at
             home, and what it serves meanwhile, one level up, may not enter what that call is in.

@@ -270,7 +270,7 @@ class Dispatch:
             self.admission.got_in(section, caller)
         reply = None
         if shared.face.hurries and (held or frame[0] == CALL_WITHIN):  # else it was tried before
-            reply = self.errands.hurry(caller, shared, frame)
+            reply = self.errands.hurry(caller, shared, frame, served)
         if reply is None:
             caller.frames.popleft()
             caller.errand = errand

@@ -12,12 +12,12 @@ from inspect import isawaitable
 from typing import Any, Final
 
 from . import _descriptors
-from ._activities import MustWait, here
+from ._activities import MustWait, Served, here
 from ._batches import Batches
 from ._borrowed import Cargo, over
 from ._borrowed import reply as pack_reply
 from ._callers import SILENCE, Caller, Errand, Reply, arguments_of
-from ._members import name_of, named_by
+from ._members import RUN, name_of, named_by
 from ._objects import Client, Objects, Shared
 from ._outgoing import Outgoing
 from ._parcels import Parcel
@@ -61,21 +61,28 @@ class Errands:
         self.tasks = Tasks(self._reply, self.finish, resume)
         self.batches = Batches(self._reply, self.finish, resume, self.tasks)
 
-    def hurry(self, caller: Caller, shared: Shared, frame: Frame) -> Reply | None:
+    def hurry(
+        self, caller: Caller, shared: Shared, frame: Frame, served: Served | None = None
+    ) -> Reply | None:
         """Run the call that is the caller's first frame, and take it; None if it has to wait.
 
         It is tried only where it is sure to find that out before it has done anything.
+
+        Args:
+            served: the call, if its frame says more of it than its channel does.
         """
-        first = caller.frames.popleft()
-        here.tries = shared.actor
+        if frame[3] == RUN:
+            return None  # what a function of the caller's does, nobody can tell
+        first, outer = caller.frames.popleft(), here.serves
         try:
+            here.tries, here.serves = shared.target, served
             return self._answer(caller.client, shared, frame)
         except MustWait:
             shared.counts[frame[3]] -= 1
             caller.frames.appendleft(first)
             return None
         finally:
-            here.tries = None
+            here.tries, here.serves = None, outer
 
     def begin(self, errand: Errand) -> Reply:
         """Run a call and return its reply; what has to be awaited becomes a task."""

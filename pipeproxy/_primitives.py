@@ -7,16 +7,15 @@ the client, as many times as it took more than was given back.
 
 from __future__ import annotations
 
-from _thread import allocate_lock, start_new_thread
-from collections import deque
+from _thread import LockType, allocate_lock, start_new_thread
 from collections.abc import Callable
 from functools import partial
 from time import monotonic
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
-from . import _deadline
+from . import _deadline, _reentrant
 from ._activities import here
-from ._objects import Client
+from ._holdings import Holdings, take, take_lock
 from ._waits import (
     UNWANTED,
     Stand,
@@ -24,80 +23,30 @@ from ._waits import (
     check_wanted,
     client_here,
     interruptible,
-    keep_undo,
     slices,
 )
-from .transports.pipe import wait_for
 
-#: Seconds for which a call that has to wait only looks, again and again, twice as long each time,
-#: before it is woken by whoever gives back what it waits for. Mostly that one is about to take it
-#: again: to wake this one each time, and mostly in vain, costs both more than the wait.
-_FIRST_PAUSE: Final = 0.0002
-_LAST_PAUSE: Final = 0.002
+#: The locks that are taken and given back without a word of code of users, by whichever thread.
+_QUICK: Final = (LockType, _reentrant.RLock)
 
 
-class _Holdings:
-    """Who took what anybody may give back: clients, and None for the owner's own process.
+class _Lock(Protocol):
+    """What a condition is of; in part as `threading.Condition` would have it."""
 
-    Args:
-        target: what they took.
-        most: of a semaphore, how many there were when it was shared. What the dead took is given
-            back up to that number: one that only tells others of something tells of no death.
-    """
+    def _acquire(self, tried: object, blocking: bool, timeout: float | None) -> bool:
+        """As `acquire`, which is called in the place of what is `tried`."""
 
-    def __init__(self, target: Any, most: int | None = None) -> None:
-        self._target = target
-        self._most = most
-        self._holders: deque[Client | None] = deque()
+    def release(self) -> None:
+        """Give it back."""
 
-    def took(self, *, alone: bool = False) -> None:
-        """Note that the caller took it.
+    def _release_save(self) -> Any:
+        """Give it back, as often as it was taken."""
 
-        Args:
-            alone: nobody else has it now.
+    def _acquire_restore(self, saved: Any) -> None:
+        """Take it again, as often; whoever is gone meanwhile."""
 
-        Raises:
-            Cancelled, ClientDied, ListenerClosed: nobody wants it any more; it was given back.
-        """
-        client = client_here()
-        if alone:
-            self._holders.clear()
-        self._holders.append(client)
-        if client is not None:
-            client.holds[self] = None
-            try:
-                check_wanted()
-            except UNWANTED:
-                self._return(client)
-                raise
-            keep_undo(partial(self._return, client))
-
-    def gave(self) -> None:
-        """Note that the caller gives it back: what it took itself, or else who took it first."""
-        client = client_here()
-        try:
-            self._holders.remove(client)
-        except ValueError:
-            if not self._holders:
-                return
-            client = self._holders.popleft()
-        if client is not None:
-            client.holds.pop(self, None)
-            if client in self._holders:  # also what another thread of it took just now
-                client.holds[self] = None
-
-    def give_back_of(self, client: Client) -> None:
-        """Give back all that a client took, which is dead."""
-        while client in self._holders:
-            self._return(client)
-
-    def _return(self, client: Client) -> None:
-        try:
-            self._holders.remove(client)
-        except ValueError:
-            return  # another thread does it
-        if self._most is None or self._target._value < self._most:
-            _release(self._target)
+    def _bury(self) -> None:
+        """Give back what was taken again for those who are gone."""
 
 
 class Lock(Stand):
@@ -107,11 +56,14 @@ class Lock(Stand):
 
     def __init__(self, target: Any) -> None:
         super().__init__(target)
-        self._holdings = _Holdings(target)
+        self._holdings = Holdings.of(target)
 
     def acquire(self, blocking: bool = True, timeout: float | None = -1) -> bool:
         """Take the lock; wait while somebody has it."""
-        taken = _take_lock(self, blocking, timeout)
+        return self._acquire(self.tried, blocking, timeout)
+
+    def _acquire(self, tried: object, blocking: bool, timeout: float | None) -> bool:
+        taken = take_lock(tried, self._target.acquire, blocking, timeout)
         if taken:
             self._holdings.took(alone=True)
         return taken
@@ -127,6 +79,15 @@ class Lock(Stand):
     def __exit__(self, *error: object) -> None:
         self.release()
 
+    _release_save = release
+
+    def _acquire_restore(self, saved: None) -> None:
+        self._target.acquire()
+        self._holdings.note(client_here(), alone=True)
+
+    def _bury(self) -> None:
+        self._holdings.bury()
+
 
 class Semaphore(Stand):
     """`threading.Semaphore` and `threading.BoundedSemaphore`."""
@@ -135,12 +96,12 @@ class Semaphore(Stand):
 
     def __init__(self, target: Any) -> None:
         super().__init__(target)
-        self._holdings = _Holdings(target, target._value)
+        self._holdings = Holdings(target, target._value)
 
     def acquire(self, blocking: bool = True, timeout: float | None = None) -> bool:
         """Take one; wait while there is none."""
         acquire = self._target.acquire
-        taken = _take(self, timeout) if blocking else bool(acquire(False, timeout))
+        taken = take(self.tried, acquire, timeout) if blocking else bool(acquire(False, timeout))
         if taken:
             self._holdings.took()
         return taken
@@ -163,7 +124,10 @@ class RLock(Stand):
 
     def acquire(self, blocking: bool = True, timeout: float | None = -1) -> bool:
         """Take the lock, once more if this thread has it; wait while another one has it."""
-        taken = _take_lock(self, blocking, timeout)
+        return self._acquire(self.tried, blocking, timeout)
+
+    def _acquire(self, tried: object, blocking: bool, timeout: float | None) -> bool:
+        taken = take_lock(tried, self._target.acquire, blocking, timeout)
         if taken:
             _held_here()[self] = None
             try:
@@ -176,15 +140,12 @@ class RLock(Stand):
     def release(self) -> None:
         """Give the lock back, once; it is free when that was done as often as it was taken."""
         self._target.release()
-        if not self._is_mine():
+        if not self._target._is_owned():
             _held_here().pop(self, None)
-
-    def _is_mine(self) -> bool:
-        return bool(self._target._is_owned())
 
     def give_back(self) -> None:
         """Give it back, if this thread has it."""
-        while self._is_mine():
+        while self._target._is_owned():
             self._target.release()
 
     def __enter__(self) -> bool:
@@ -193,51 +154,79 @@ class RLock(Stand):
     def __exit__(self, *error: object) -> None:
         self.release()
 
+    def _release_save(self) -> Any:
+        _held_here().pop(self, None)
+        return self._target._release_save()
 
-class Condition(RLock):
+    def _acquire_restore(self, saved: Any) -> None:
+        self._target._acquire_restore(saved)
+        _held_here()[self] = None
+
+    def _bury(self) -> None:
+        """Nothing: the worker does, which ends with who is gone."""
+
+
+class Condition(Stand):
     """`threading.Condition`."""
 
-    def give_back(self) -> None:
-        """Give its lock back, if this thread has it."""
-        if self._belongs_to_a_thread():
-            super().give_back()
-        else:
-            _release(self._target)
+    hurries = True
 
-    def _is_mine(self) -> bool:
-        return self._belongs_to_a_thread() and super()._is_mine()
+    def __init__(self, target: Any) -> None:
+        super().__init__(target)
+        lock = target._lock
+        self._apart = type(lock) not in _QUICK
+        self._lock: _Lock
+        if type(lock) is _reentrant.RLock:
+            self._lock = lock
+        elif hasattr(lock, "_is_owned"):
+            self._lock = RLock(target)
+        else:  # it cannot tell who took it
+            self._lock = Lock(lock)
 
-    def _belongs_to_a_thread(self) -> bool:
-        return hasattr(self._target._lock, "_is_owned")  # a plain lock cannot tell who took it
+    def _check_thread(self) -> None:
+        if self._apart:
+            check_may_wait(self.tried)
+
+    def acquire(self, blocking: bool = True, timeout: float | None = -1) -> bool:
+        """Take its lock; wait while somebody else has it."""
+        self._check_thread()
+        return self._lock._acquire(self.tried, blocking, timeout)
+
+    def release(self) -> None:
+        """Give its lock back."""
+        self._check_thread()
+        self._lock.release()
+
+    def __enter__(self) -> bool:
+        return self.acquire()
+
+    def __exit__(self, *error: object) -> None:
+        self.release()
+
+    def notify(self, n: int = 1) -> None:
+        """Let the first `n` of those who wait go on."""
+        self._check_thread()
+        self._target.notify(n)
+
+    def notify_all(self) -> None:
+        """Let all who wait go on."""
+        self._check_thread()
+        self._target.notify_all()
 
     def wait(self, timeout: float | None = None) -> bool:
         """Give the lock back, wait to be notified, and take it again."""
-        condition = self._target
-        if not condition._is_owned():
+        check_may_wait(self.tried)
+        if not self._target._is_owned():
             raise RuntimeError("cannot wait on un-acquired lock")
-        # The condition's own `wait`, called again and again, would lose a notification that comes
-        # between two calls. So the lock that is notified is kept over all of them.
-        waiter = allocate_lock()
-        waiter.acquire()
-        condition._waiters.append(waiter)
-        held = _held_here()
-        held.pop(self, None)
-        saved = condition._release_save()
+        lock = self._lock
         try:
-            told = any(waiter.acquire(True, seconds) for seconds in slices(self, timeout))
-            check_wanted()
-        except BaseException:
-            condition._acquire_restore(saved)
-            held[self] = None
-            if not _forget(condition, waiter):
-                condition.notify()  # whoever waits instead
-            raise
-        condition._acquire_restore(saved)
-        held[self] = None
-        return told or not _forget(condition, waiter)
+            return _wait_in(self._target, lock._release_save, lock._acquire_restore, timeout)
+        finally:
+            lock._bury()
 
     def wait_for(self, predicate: Callable[[], Any], timeout: float | None = None) -> Any:
         """Wait until what `predicate` returns is true, which is asked after each notification."""
+        check_may_wait(self.tried)
         end = None if timeout is None else monotonic() + timeout
         while not (result := predicate()):
             left = None if end is None else end - monotonic()
@@ -245,6 +234,35 @@ class Condition(RLock):
                 break
             self.wait(left)
         return result
+
+
+def _wait_in(
+    condition: Any,
+    release: Callable[[], Any],
+    restore: Callable[[Any], None],
+    timeout: float | None,
+) -> bool:
+    """Wait to be notified by a condition; whether that was in time.
+
+    Args:
+        release: gives its lock back, and returns what `restore` takes it again by.
+    """
+    # The condition's own `wait`, called again and again, would lose a notification that comes
+    # between two calls. So the lock that is notified is kept over all of them.
+    waiter = allocate_lock()
+    waiter.acquire()
+    condition._waiters.append(waiter)
+    saved = release()
+    try:
+        told = any(waiter.acquire(True, seconds) for seconds in slices(condition, timeout))
+        check_wanted()
+    except BaseException:
+        restore(saved)
+        if not _forget(condition, waiter):
+            condition.notify()  # whoever waits instead
+        raise
+    restore(saved)
+    return told or not _forget(condition, waiter)
 
 
 def _forget(condition: Any, waiter: Any) -> bool:
@@ -266,16 +284,22 @@ class Event(Stand):
         event = self._target
         if event.is_set():
             return True
-        check_may_wait(self)
-        with event._cond:
-            return bool(event.is_set() or Condition(event._cond).wait(timeout))
+        check_may_wait(self.tried)
+        inner = event._cond
+        with inner:
+            if event.is_set():
+                return True
+            return _wait_in(inner, inner._release_save, inner._acquire_restore, timeout)
 
 
 class Barrier(Stand):
     """`threading.Barrier`: broken if a party dies while it waits."""
 
+    hurries = True
+
     def wait(self, timeout: float | None = None) -> int:
         """Wait until all have come."""
+        check_may_wait(self.tried)
         # In a thread of its own, as it waits while the barrier's action runs.
         abort = partial(start_new_thread, self._target.abort, ())
         seconds = _deadline.left(_deadline.current())
@@ -284,40 +308,22 @@ class Barrier(Stand):
         number: int = interruptible(abort, lambda: self._target.wait(seconds))
         return number
 
+    def reset(self) -> None:
+        """Let it be as it was at first; for those who wait it is broken."""
+        self._check_action()
+        self._target.reset()
 
-def _take(stand: Stand, timeout: float | None) -> bool:
-    """Take what a stand stands for, within so many seconds."""
-    acquire, pause = stand._target.acquire, _FIRST_PAUSE
-    if acquire(False):
-        return True
-    for seconds in slices(stand, timeout):
-        if pause > _LAST_PAUSE:
-            if acquire(True, seconds):
-                return True
-        else:
-            wait_for(timeout=min(pause, seconds))
-            pause *= 2
-            if acquire(False):
-                return True
-    return False
+    def abort(self) -> None:
+        """Break it."""
+        self._check_action()
+        self._target.abort()
 
-
-def _take_lock(stand: Stand, blocking: bool, timeout: float | None) -> bool:
-    if timeout is None:
-        timeout = -1  # as a semaphore understands it
-    if blocking and (timeout >= 0 or timeout == -1):
-        return _take(stand, None if timeout == -1 else timeout)
-    return bool(stand._target.acquire(blocking, timeout))
+    def _check_action(self) -> None:
+        if self._target._action is not None:  # it keeps everybody waiting while it runs
+            check_may_wait(self.tried)
 
 
 def _held_here() -> dict[Any, None]:
     """Return what this thread holds for a client; what nobody asks for, if it does for none."""
     held: dict[Any, None] = getattr(here.server, "holds", {})
     return held
-
-
-def _release(target: Any) -> None:
-    try:
-        target.release()
-    except (RuntimeError, ValueError):
-        pass  # the owner itself gave it back, past all proxies

@@ -27,7 +27,7 @@ class SimpleQueue(Stand):
             return self._keep(queue.get(False))
         except Empty:
             pass
-        for seconds in slices(self, timeout):
+        for seconds in slices(self.tried, timeout):
             try:
                 return self._keep(queue.get(True, seconds))
             except Empty:
@@ -66,7 +66,7 @@ class Queue(SimpleQueue):
             return
         except Full:
             pass
-        for seconds in slices(self, timeout):
+        for seconds in slices(self.tried, timeout):
             try:
                 queue.put(item, True, seconds)
                 return
@@ -80,7 +80,7 @@ class Queue(SimpleQueue):
         with queue.all_tasks_done:
             if not queue.unfinished_tasks:
                 return
-            for seconds in slices(self, None):
+            for seconds in slices(self.tried, None):
                 queue.all_tasks_done.wait(seconds)
                 if not queue.unfinished_tasks:
                     return

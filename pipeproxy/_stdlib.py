@@ -78,6 +78,7 @@ _STANDS: Final = {
     "_thread.lock": ("_primitives", "Lock"),
     "_thread.RLock": ("_primitives", "RLock"),
     "threading._RLock": ("_primitives", "RLock"),
+    "pipeproxy._reentrant.RLock": ("_waits", "Hurried"),
     "threading.Semaphore": ("_primitives", "Semaphore"),
     "threading.BoundedSemaphore": ("_primitives", "Semaphore"),
     "threading.Condition": ("_primitives", "Condition"),
@@ -88,6 +89,7 @@ _STANDS: Final = {
     "queue.Queue": ("_queues", "Queue"),
     "queue.LifoQueue": ("_queues", "LifoQueue"),
     "queue.PriorityQueue": ("_queues", "PriorityQueue"),
+    "pipeproxy._managed.registry.HurriedHandle": ("_waits", "Hurried"),
 }
 
 

@@ -29,15 +29,23 @@ class Stand:
 
     Attributes:
         hurries: the thread that serves may try a call, which runs no code of users.
+        tried: what is shared then: the object, or what calls it in turn.
     """
 
     hurries = False
 
     def __init__(self, target: Any) -> None:
         self._target = target
+        self.tried: object = target
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._target, name)
+
+
+class Hurried(Stand):
+    """Stands for what tells by itself when a call of it would wait."""
+
+    hurries = True
 
 
 def check_wanted() -> None:
@@ -81,13 +89,16 @@ def cancelled() -> bool:
     return bool(served.call.is_given_up())
 
 
-def check_may_wait(stand: Stand) -> None:
+def check_may_wait(tried: object) -> None:
     """Pass if this thread may wait.
+
+    Args:
+        tried: as of a `Stand`.
 
     Raises:
         MustWait: it is the one that serves, which tries the call.
     """
-    if here.tries is stand:
+    if here.tries is tried:
         raise MustWait
 
 
@@ -104,15 +115,23 @@ def client_here() -> Client | None:
     return None if server is None or server.in_hand is None else server.in_hand.client
 
 
-def slices(stand: Stand, timeout: float | None) -> Iterator[float]:
+def is_gone(client: Client) -> bool:
+    """Whether a process is dead, or the listener closed for which this thread runs its calls."""
+    return client.dead or (here.server is not None and here.server.closed)
+
+
+def slices(tried: object, timeout: float | None) -> Iterator[float]:
     """Yield seconds to wait at once, again and again, until `timeout` has passed.
+
+    Args:
+        tried: as of a `Stand`.
 
     Raises:
         MustWait: this is the thread that serves, which tries the call.
         CallTimeout: the deadline of the call passed first.
         Cancelled, ClientDied, ListenerClosed: nobody waits for it any more.
     """
-    check_may_wait(stand)
+    check_may_wait(tried)
     end = None if timeout is None else monotonic() + timeout
     deadline = _deadline.current()
     while True:

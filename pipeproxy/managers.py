@@ -41,6 +41,7 @@ from ._managed.proxies import (
 )
 from ._managed.registry import Registration, Registry
 from ._proxy import link_of
+from ._reentrant import RLock
 from ._references import owner_at
 from ._spawn import Host, spawn, spawning
 from .errors import RemoteError
@@ -316,14 +317,19 @@ class SyncManager(BaseManager):
     Namespace: Callable[..., containers.Namespace]
 
 
+def _condition(lock: Any = None) -> threading.Condition:
+    own: Any = RLock()
+    return threading.Condition(own if lock is None else lock)
+
+
 SyncManager.register("Queue", queue.Queue)
 SyncManager.register("JoinableQueue", queue.Queue)
 SyncManager.register("Event", threading.Event)
 SyncManager.register("Lock", threading.Lock)
-SyncManager.register("RLock", threading.RLock)
+SyncManager.register("RLock", RLock)
 SyncManager.register("Semaphore", threading.Semaphore)
 SyncManager.register("BoundedSemaphore", threading.BoundedSemaphore)
-SyncManager.register("Condition", threading.Condition, ConditionProxy)
+SyncManager.register("Condition", _condition, ConditionProxy)
 SyncManager.register("Barrier", threading.Barrier)
 SyncManager.register("Pool", pools.Pool)
 SyncManager.register("list", containers.List)

@@ -531,6 +531,43 @@ def test_a_lock_dies_with_its_holder(manager: Any, kind: str) -> None:
     lock.release()
 
 
+@pytest.mark.parametrize("kind", ["RLock", "Condition"])
+def test_a_lock_that_its_dead_holder_took_twice_is_free(manager: Any, kind: str) -> None:
+    lock = getattr(manager, kind)()
+    holder = Child("fork", acquire, lock)
+    assert holder.result() is True
+    assert holder.do(acquire, lock).result() is True
+    other = Child("fork", acquire, lock)
+    poll_until(lambda: manager.begun(lock) == 3)
+    holder.kill()
+    assert other.result() is True
+    other.end()
+
+
+@pytest.mark.parametrize("kind", ["Lock", "RLock", "Semaphore", "Condition"])
+def test_what_need_not_wait_is_done_by_the_thread_that_serves(manager: Any, kind: str) -> None:
+    lock, threads = getattr(manager, kind)(), manager.threads()
+    with lock:
+        assert lock.acquire(False) is (kind in {"RLock", "Condition"})
+        if kind == "Condition":
+            lock.notify()
+            lock.notify_all()
+        assert manager.threads() == threads
+
+
+def test_conditions_of_one_lock_share_it(manager: Any) -> None:
+    lock = manager.RLock()
+    one, two = manager.Condition(lock), manager.Condition(lock)
+    with Child("fork", wait_in, one) as child:
+        waits_at(manager, one)
+        with lock, two:
+            two.notify()
+            one.notify()
+            with pytest.raises(AssertionError), Child("fork", give_back, two) as other:
+                other.result()
+        assert child.result() is True
+
+
 def test_a_semaphore_that_tells_of_something_tells_of_no_death(manager: Any) -> None:
     semaphore = manager.Semaphore(0)
     semaphore.release()

@@ -22,26 +22,31 @@ from typing import Any
 
 import pytest
 
-from pipeproxy import Listener, NotExposed, proxied, share
+from pipeproxy import Listener, NotExposed, proxied, run, share
 from pipeproxy._members import Members
 from pipeproxy._proxy import link_of, members_of
+from pipeproxy._reentrant import RLock
 from pipeproxy._spec import Spec, describe
 from pipeproxy._wire import CALL, header
 from pipeproxy.codecs.pickle import encode_call
 
 from .children import Child, outcome, poll_until
-from .support import fork, is_readable, workers
+from .support import PATIENCE, fork, is_readable, workers
 
 pytestmark = pytest.mark.usefixtures("descriptors_kept")
 
 FORK = multiprocessing.get_context("fork")
 
-LOCKS = [threading.Lock, threading.RLock, threading.Semaphore, threading.BoundedSemaphore]
-LOCKS += [threading.Condition, lambda: threading.Condition(threading.Lock())]
-NAMES = ["Lock", "RLock", "Semaphore", "BoundedSemaphore", "Condition", "Condition of a Lock"]
+LOCKS: list[Any] = [threading.Lock, threading.RLock, RLock]
+LOCKS += [threading.Semaphore, threading.BoundedSemaphore]
+CONDITIONS: list[Any] = [threading.Condition, lambda: threading.Condition(threading.Lock())]
+CONDITIONS += [lambda: threading.Condition(RLock())]  # type: ignore[arg-type]
+NAMES = ["Lock", "RLock", "our RLock", "Semaphore", "BoundedSemaphore"]
+OF = ["Condition", "Condition of a Lock", "Condition of our RLock"]
 QUEUES = [queue.Queue, queue.LifoQueue, queue.PriorityQueue, queue.SimpleQueue]
 
-every_lock = pytest.mark.parametrize("make", LOCKS, ids=NAMES)
+every_lock = pytest.mark.parametrize("make", LOCKS + CONDITIONS, ids=NAMES + OF)
+every_condition = pytest.mark.parametrize("make", CONDITIONS, ids=OF)
 every_queue = pytest.mark.parametrize("make", QUEUES)
 
 
@@ -241,7 +246,7 @@ def test_a_semaphore_gives_back_what_the_dead_had_and_no_more(
 # Conditions, events, barriers ------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("make", LOCKS[4:], ids=NAMES[4:])
+@every_condition
 def test_a_notification_wakes_one_that_lives(
     listener: Listener[Any], make: Any, talk: Talk
 ) -> None:
@@ -257,8 +262,9 @@ def test_a_notification_wakes_one_that_lives(
         assert child.result(listener) is True
 
 
-def test_a_condition_waits_no_longer_than_was_said(listener: Listener[Any]) -> None:
-    condition = listener.share(threading.Condition())
+@every_condition
+def test_a_condition_waits_no_longer_than_was_said(listener: Listener[Any], make: Any) -> None:
+    condition = listener.share(make())
     with Child(FORK, wait_briefly, condition) as child:
         assert child.result(listener) == [False, False, ("raised", "RuntimeError")]
 
@@ -308,6 +314,39 @@ def test_a_barrier_is_broken_when_a_party_dies(listener: Listener[Any]) -> None:
     children[0].kill()
     assert children[1].result(listener)[:2] == ("raised", "BrokenBarrierError")
     children[1].end()
+
+
+def test_a_barrier_tells_of_itself_and_is_broken_while_others_wait(listener: Listener[Any]) -> None:
+    target = threading.Barrier(3)
+    barrier = listener.share(target)
+    with Child(FORK, outcome, barrier.wait) as child, Child(FORK) as other:
+        poll_until(lambda: target.n_waiting == 1, listener)
+        assert other.do(parties_of, barrier).result(listener) == (3, 1, False)
+        assert workers() == 1  # that waits
+        other.do(barrier.reset).result(listener)
+        assert child.result(listener)[:2] == ("raised", "BrokenBarrierError")
+        other.do(barrier.abort).result(listener)
+        assert other.do(parties_of, barrier).result(listener) == (3, 0, True)
+
+
+def parties_of(barrier: Any) -> tuple[int, int, bool]:
+    return barrier.parties, barrier.n_waiting, barrier.broken
+
+
+def test_a_barrier_whose_action_runs_keeps_nobody_else_waiting(listener: Listener[Any]) -> None:
+    runs, goes_on = threading.Event(), threading.Event()
+
+    def act() -> None:
+        runs.set()
+        goes_on.wait(PATIENCE)
+
+    barrier, event = listener.share(threading.Barrier(1, act)), listener.share(goes_on)
+    with Child(FORK, barrier.wait) as child, Child(FORK) as other, Child(FORK) as third:
+        poll_until(runs.is_set, listener)
+        other.do(barrier.reset)
+        third.do(event.set).result(listener)
+        assert child.result(listener) == 0
+        other.result(listener)
 
 
 # Queues ----------------------------------------------------------------------------------------
@@ -493,7 +532,7 @@ def test_inner_things_are_not_shown(target: Any, shown: str, inner: str) -> None
 
 
 def test_what_may_wait_is_run_by_threads() -> None:
-    for make in [*LOCKS, *QUEUES, threading.Event]:
+    for make in [*LOCKS, *CONDITIONS, *QUEUES, threading.Event]:
         assert describe(type(make())).conduct.dispatch == "threads"
     assert describe(list).conduct.dispatch == "serial"
 
@@ -569,6 +608,23 @@ def insert(database: Any, word: str) -> Any:
         cursor = database.execute("insert into words values (?)", [word])
         assert cursor.lastrowid
         return list(database.execute("select word from words"))
+
+
+def put_later(items: Any, item: int) -> Any:
+    """Run in the owner: wait until another process lets it go on."""
+    return items.get(), items.put(item)
+
+
+def test_what_a_function_of_a_clients_waits_for_keeps_nobody_else_waiting(
+    listener: Listener[Any],
+) -> None:
+    target: queue.Queue[int] = queue.Queue()
+    shared = listener.share(target)
+    with Child(FORK, run, shared, put_later, 2) as child, Child(FORK) as other:
+        poll_until(lambda: workers() == 1, listener)
+        other.do(shared.put, 1).result(listener)
+        assert child.result(listener) == (1, None)
+        assert target.get(False) == 2
 
 
 # Who is gone without the reply -----------------------------------------------------------------

@@ -54,12 +54,12 @@ class BaseProxy:
         self, methodname: str, args: Iterable[Any] = (), kwds: Mapping[str, Any] | None = None
     ) -> Any:
         """Call a method of the object and return what it returns."""
-        result = self._handle.call(methodname, tuple(args), dict(kwds or {}))
+        result = self._handle.call(methodname, *args, **(kwds or {}))
         return proxy_of(result) if type(result) is Handled else result
 
     def _getvalue(self) -> Any:
         """Return a copy of the object."""
-        return self._handle.call(VALUE, (), {})
+        return self._handle.call(VALUE)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _rebuild, (type(self), self._handle, self._typeid)
@@ -75,7 +75,7 @@ class BaseProxy:
 
     def __str__(self) -> str:
         """Return the `repr` of the object."""
-        text: str = self._handle.call(TEXT, (), {})
+        text: str = self._handle.call(TEXT)
         return text
 
     def __eq__(self, other: object) -> bool:

@@ -13,6 +13,7 @@ from .._marks import is_described, proxied
 from .._spec import describe
 from .._stdlib import stand_for
 from .._values import by_value
+from .._waits import Stand
 from ..errors import SpecError
 from .byname import Refused, show_by_name
 from .desk import Desk
@@ -66,7 +67,7 @@ class Handle:
         self._exposed = frozenset(exposed)
         self._wrap = wrap
 
-    def call(self, name: str, args: Iterable[Any], kwargs: Mapping[str, Any]) -> Any:
+    def call(self, name: str, /, *args: Any, **kwargs: Any) -> Any:
         """Call a member of the object.
 
         Raises:
@@ -85,6 +86,20 @@ class Handle:
 
 class ThreadedHandle(Handle):
     """The same for an object whose calls may wait for each other."""
+
+
+class HurriedHandle(ThreadedHandle):
+    """The same for one that is stood for by what tells when they would."""
+
+    def __init__(
+        self,
+        target: Any,
+        exposed: Iterable[str],
+        wrap: Mapping[str, Callable[[Any], Any]],
+        stand: Stand,
+    ) -> None:
+        super().__init__(target, exposed, wrap, stand)
+        stand.tried = self
 
 
 proxied(Handle)
@@ -178,9 +193,15 @@ class Registry:
             name: lambda result, inner=inner: self._handled(inner, result)
             for name, inner in entry.typeids.items()
         }
-        stand = stand_for(type(target))
-        kind = ThreadedHandle if _may_wait(type(target)) else Handle
-        handle = kind(target, exposed, wrap, None if stand is None else stand(target))
+        make = stand_for(type(target))
+        stand = None if make is None else make(target)
+        handle: Handle
+        if isinstance(stand, Stand) and stand.hurries:
+            handle = HurriedHandle(target, exposed, wrap, stand)
+        elif _may_wait(type(target)):
+            handle = ThreadedHandle(target, exposed, wrap, stand)
+        else:
+            handle = Handle(target, exposed, wrap, stand)
         return Handled(typeid, entry.proxytype, exposed, handle)
 
 

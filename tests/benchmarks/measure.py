@@ -13,13 +13,10 @@ import time
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from multiprocessing.synchronize import Barrier
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from .others import OTHERS
-from .peers import PEERS, Callee, Peer
-
-#: What a peer says whose owner does not count.
-UNKNOWN = -1
+from .peers import MANAGERS, PEERS, UNKNOWN, Callee, ManagedLock, Peer
 
 #: Seconds after which a client gives up waiting for the others to start.
 _PATIENCE = 60.0
@@ -52,7 +49,18 @@ class InFlight(NamedTuple):
     clients: int = 1
 
 
-Work = Calls | Echo | InFlight
+class Locking(NamedTuple):
+    """`clients` processes take one lock of a `kind` and give it back, `times` times each.
+
+    The lock is a manager's; each time is two calls.
+    """
+
+    kind: str
+    clients: int
+    times: int
+
+
+Work = Calls | Echo | InFlight | Locking
 
 WORKS: dict[str, Work] = {
     "1 client": Calls(1, 10_000),
@@ -65,6 +73,12 @@ WORKS: dict[str, Work] = {
     "published reads": InFlight("read", 100_000),
     "1 MiB echo": Echo(1, 40),
     "64 MiB echo": Echo(64, 3),
+    "Lock, 1 client": Locking("Lock", 1, 4_000),
+    "Lock, 4 clients": Locking("Lock", 4, 1_000),
+    "RLock, 1 client": Locking("RLock", 1, 4_000),
+    "RLock, 4 clients": Locking("RLock", 4, 1_000),
+    "Condition, 1 client": Locking("Condition", 1, 4_000),
+    "Condition, 4 clients": Locking("Condition", 4, 1_000),
 }
 
 
@@ -105,6 +119,19 @@ def echo_many(callee: Callee, mebibytes: int, times: int) -> list[float]:
     return seconds
 
 
+def lock_many(lock: Any, times: int, barrier: Barrier) -> list[float]:
+    """When `lock` was first taken and when it was last given back."""
+    for _ in range(_WARM_UP):
+        with lock:
+            pass
+    barrier.wait(_PATIENCE)
+    begin = time.monotonic()
+    for _ in range(times):
+        with lock:
+            pass
+    return [begin, time.monotonic()]
+
+
 def client(peer: Peer, number: int, work: Work, barrier: Barrier, result: Connection) -> None:
     try:
         callee = peer.connect(number)
@@ -113,6 +140,8 @@ def client(peer: Peer, number: int, work: Work, barrier: Barrier, result: Connec
         return
     if isinstance(work, InFlight) and not hasattr(callee, work.way):
         result.send(None)
+    elif isinstance(work, Locking):
+        result.send(lock_many(callee, work.times, barrier))
     elif isinstance(work, Calls):
         result.send(call_many(callee, work.times, barrier))
     elif isinstance(work, InFlight):
@@ -132,7 +161,13 @@ def measure(peer_name: str, work: Work, owner_core: int | None, client_core: int
     pin_to(owner_core)
     context = multiprocessing.get_context("fork")
     clients = 1 if isinstance(work, Echo) else work.clients
-    peer: Peer = (PEERS | OTHERS)[peer_name](clients)
+    peer: Peer
+    if not isinstance(work, Locking):
+        peer = (PEERS | OTHERS)[peer_name](clients)
+    elif peer_name in MANAGERS:
+        peer = ManagedLock(MANAGERS[peer_name](context), work.kind)
+    else:
+        return float("nan")  # it has no locks
     barrier = context.Barrier(clients)
     results: list[Connection] = []
     processes: list[BaseProcess] = []
@@ -159,7 +194,8 @@ def measure(peer_name: str, work: Work, owner_core: int | None, client_core: int
     reads = isinstance(work, InFlight) and work.way == "read"
     if not reads and total not in {clients * (work.times + _WARM_UP), UNKNOWN}:
         raise AssertionError(f"{total} calls were counted")
-    return clients * work.times / (max(end for _, end in times) - min(begin for begin, _ in times))
+    calls = clients * work.times * (2 if isinstance(work, Locking) else 1)
+    return calls / (max(end for _, end in times) - min(begin for begin, _ in times))
 
 
 def cores_for(pin: str) -> tuple[int | None, int | None]:

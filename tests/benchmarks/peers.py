@@ -17,7 +17,7 @@ from multiprocessing.managers import BaseManager
 from multiprocessing.process import BaseProcess
 from typing import Any, Protocol
 
-from pipeproxy import aio, batch, proxied, share, submit
+from pipeproxy import aio, batch, managers, proxied, share, submit
 
 
 @proxied(published=["total"])
@@ -140,6 +140,31 @@ class Manager:
     def total(self) -> int:
         total: int = self._proxy.get()
         return total
+
+    def close(self) -> None:
+        self._manager.shutdown()
+
+
+#: What a peer says whose owner does not count.
+UNKNOWN = -1
+
+
+class ManagedLock:
+    """A lock of a manager's, which its clients take and give back."""
+
+    def __init__(self, manager: Any, kind: str) -> None:
+        self._manager = manager
+        self._lock = getattr(manager, kind)()
+
+    def connect(self, number: int) -> Any:
+        return self._lock
+
+    def serve(self, clients: Sequence[BaseProcess]) -> None:
+        for client in clients:
+            client.join()
+
+    def total(self) -> int:
+        return UNKNOWN
 
     def close(self) -> None:
         self._manager.shutdown()
@@ -276,5 +301,11 @@ class Raw:
     def close(self) -> None:
         """The process ends with the measurement, and its descriptors with it."""
 
+
+#: What makes the managers of those that have locks.
+MANAGERS: dict[str, Callable[[Any], Any]] = {
+    "manager": lambda context: context.Manager(),
+    "pipeproxy": managers.Manager,
+}
 
 PEERS: dict[str, Callable[[int], Peer]] = {"raw": Raw, "manager": Manager, "pipeproxy": PipeProxy}
