@@ -76,7 +76,7 @@ def ratio(figures: Figures, other: str, *, smaller_is_better: bool) -> str:
     return f"{statistics.median(b / a if smaller_is_better else a / b for a, b in pairs):.2f}"
 
 
-def row(title: str, figures: Figures, peers: list[str], *, seconds: bool) -> str:
+def row(title: str, figures: Figures, peers: list[str], rivals: list[str], *, seconds: bool) -> str:
     """One line of the table: calls per second, or milliseconds."""
     cells = [title]
     for peer in peers:
@@ -88,7 +88,7 @@ def row(title: str, figures: Figures, peers: list[str], *, seconds: bool) -> str
             if seconds
             else f"{median:,.0f}"
         )
-    cells += [ratio(figures, other, smaller_is_better=seconds) for other in ("manager", "raw")]
+    cells += [ratio(figures, other, smaller_is_better=seconds) for other in rivals]
     return line(cells)
 
 
@@ -118,6 +118,7 @@ def main() -> None:
     options = parser.parse_args()
 
     peers = [*PEERS, *options.others]
+    rivals = ["manager", "raw", *options.others]
     works: dict[str, Figures] = {work: {peer: [] for peer in peers} for work in options.only}
     for number in range(options.rounds):
         for work, figures in works.items():
@@ -125,11 +126,12 @@ def main() -> None:
                 figures[peer].append(measured(peer, work, options.pin, options.scale))
         print(f"round {number + 1} of {options.rounds}", file=sys.stderr)
 
-    print(line(["", *peers, "× manager", "× raw"]))
+    print(line(["", *peers, *[f"× {rival}" for rival in rivals]]))
     for work, figures in works.items():
         seconds = isinstance(WORKS[work], Echo)
-        print(row(f"{work}, {'ms' if seconds else '/s'}", figures, peers, seconds=seconds))
-    print(row("import, ms", imports(options.rounds), peers, seconds=True))
+        title = f"{work}, {'ms' if seconds else '/s'}"
+        print(row(title, figures, peers, rivals, seconds=seconds))
+    print(row("import, ms", imports(options.rounds), peers, rivals, seconds=True))
     print("× above 1: pipeproxy is so many times as fast; medians of", options.rounds, "rounds")
 
 

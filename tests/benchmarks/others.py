@@ -1,6 +1,7 @@
-"""Peers that have to be installed: ``pip install Pyro5 rpyc execnet xoscar ray``.
+"""Peers that have to be installed: ``pip install Pyro5 rpyc execnet xoscar ray distributed``.
 
-Each is used as its documentation says one should to be fast, over Unix sockets where it can.
+Each is used as its documentation says one should to be fast, over Unix sockets where it can. And
+those of `bulk`, which need NumPy alone.
 """
 
 from __future__ import annotations
@@ -16,7 +17,10 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from importlib import import_module
 from multiprocessing.process import BaseProcess
+from multiprocessing.util import Finalize
 from typing import Any
+
+from .bulk import InLine, Shm
 
 #: Seconds between two looks for what is not there yet, or whether the clients have ended.
 _LOOK = 0.01
@@ -281,10 +285,49 @@ class Ray:
     def close(self) -> None: ...
 
 
+class Dask:
+    """An actor in a worker process of a cluster on this machine."""
+
+    def __init__(self, clients: int) -> None:
+        self._dask = import_module("distributed")
+
+    def connect(self, number: int) -> Callee:
+        dask = self._dask
+        cluster = dask.LocalCluster(
+            n_workers=1, threads_per_worker=1, dashboard_address=None, silence_logs="ERROR"
+        )
+        client = dask.Client(cluster)
+        for end in (client.close, cluster.close):
+            Finalize(None, end, exitpriority=1)
+        actor = client.submit(Counter, actor=True).result()
+
+        def fly(times: int) -> None:
+            for future in [actor.add(1) for _ in range(times)]:
+                future.result()
+
+        return Callee(
+            lambda amount: actor.add(amount).result(),
+            lambda value: actor.echo(value).result(),
+            pipelined=fly,
+            submitted=fly,
+        )
+
+    def serve(self, clients: Sequence[BaseProcess]) -> None:
+        join(clients)
+
+    def total(self) -> int:
+        return -1  # it is known to the actor only
+
+    def close(self) -> None: ...
+
+
 OTHERS: dict[str, Callable[[int], Any]] = {
+    "shm": Shm,
+    "inline": InLine,
     "pyro5": Pyro5,
     "rpyc": Rpyc,
     "execnet": Execnet,
     "xoscar": Xoscar,
     "ray": Ray,
+    "dask": Dask,
 }
