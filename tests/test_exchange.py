@@ -18,6 +18,14 @@ from typing import Any
 import pytest
 
 from pipeproxy import CallTimeout, Host, share, spawn, spawning, timeout
+from pipeproxy._door import Route
+from pipeproxy._exchange import Exchange
+from pipeproxy._held import Holdings
+from pipeproxy._lines import Line, Lines
+from pipeproxy._pool import Pool
+from pipeproxy._wire import FAILURE, RESULT, TAKEN, header, pack_number
+from pipeproxy.errors import ProtocolError
+from pipeproxy.transports.pipe import open_pair
 
 from .children import Child, poll_until, run
 from .support import PATIENCE, in_fork, interrupt, open_descriptors
@@ -461,3 +469,75 @@ def crowd(proxy: Any) -> list[bool]:
     for thread in threads:
         thread.join(PATIENCE)
     return fine
+
+
+# A short trip ------------------------------------------------------------------------------------
+
+
+class Trip:
+    """An exchange with an owner that says what the test puts into its mouth, read by read."""
+
+    def __init__(self, *words: bytes) -> None:
+        route = Route(b"l" * 16, b"p" * 16, os.getpid(), b"\0nowhere", b"secret", 0.0)
+        held, lines = Holdings(), Lines(route)
+        around: Any = None
+        self.exchange = Exchange(route, held, around, lines, Pool(lines, held))
+        own, self.theirs = open_pair()
+        self.line = Line(own, None, 0.0)
+        self._words = list(words)
+        self.line.wait = self._speak
+
+    def _speak(self, _: float | None) -> list[tuple[int, int]]:
+        self.theirs.write(self._words.pop(0))
+        return [(self.line.pipe.reader, 1)]
+
+    def take(self) -> tuple[int, bytes]:
+        """Make one call, by the ident 7; return the kind and the payload of its reply."""
+        kind, payload = self.exchange.trip(self.line, 7, 1, 4, b"arguments")
+        return kind, bytes(payload)
+
+    def close(self) -> None:
+        self.line.close()
+        self.theirs.close()
+
+
+def said(kind: int, ident: int, payload: bytes) -> bytes:
+    return header(kind, len(payload), ident) + payload
+
+
+MINE = said(RESULT, 7, b"mine")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        [MINE],
+        [said(RESULT, 6, b"late"), MINE],
+        [said(FAILURE, 6, b"late"), MINE],
+        [said(RESULT, 6, b"late") + MINE],
+        [said(TAKEN, 7, pack_number(3)), MINE],
+        [MINE[:10], MINE[10:]],
+        [MINE[:24], MINE[24:]],
+        [MINE[:26], MINE[26:]],
+        [said(RESULT, 6, b"late")[:26], said(RESULT, 6, b"late")[26:] + MINE],
+    ],
+)
+def test_a_short_trip_ends_with_its_own_reply(words: list[bytes]) -> None:
+    trip = Trip(*words)
+    assert trip.take() == (RESULT, b"mine")
+    assert not trip.line.busy
+    trip.close()
+
+
+def test_a_short_trip_brings_a_failure_as_such() -> None:
+    trip = Trip(said(FAILURE, 7, b"why"))
+    assert trip.take() == (FAILURE, b"why")
+    trip.close()
+
+
+def test_a_short_trip_to_an_owner_that_knows_calls_which_were_never_made_ends_its_line() -> None:
+    trip = Trip(said(RESULT, 8, b"never"))
+    with pytest.raises(ProtocolError, match="never made"):
+        trip.take()
+    assert trip.line.pipe.closed
+    trip.close()
