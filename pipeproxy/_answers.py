@@ -73,7 +73,7 @@ class Answers:
             raise
         except BaseException as error:
             where = name_of(shared.members.plain, member, args)
-            reply = self.failure(error, where, client, ident)
+            reply = self.failure(error, where, client, ident, cargo)
             return reply if ident else over(cargo)
 
     def _reply(
@@ -93,16 +93,35 @@ class Answers:
         reply = pack_reply(RESULT, answer, cargo)
         if reply is None:
             self._objects.take_back(client, ident)
-            raise too_large(answer, name_of(shared.members.plain, member, args))
+            where = name_of(shared.members.plain, member, args)
+            raise too_large(answer, f"the result of {where}")
         return reply
 
-    def failure(self, error: BaseException, where: str, client: Client, ident: int) -> Reply:
+    def failure(
+        self,
+        error: BaseException,
+        where: str,
+        client: Client,
+        ident: int,
+        cargo: Cargo | None = None,
+    ) -> Reply:
+        """Return the reply of a call that ends in an exception; it is reported if nobody waits.
+
+        Args:
+            where: the method, for people.
+            cargo: what came with the call, if its arguments were read.
+        """
         self.errors += 1
         if not ident:
             report(error, where)
             return SILENCE
         outgoing = Outgoing(self._route, self._objects, client, ident)
-        return FAILURE, outgoing.encode_failure(error, where)
+        answer = outgoing.encode_failure(error, where)
+        reply = pack_reply(FAILURE, answer, cargo)
+        if reply is None:
+            larger = too_large(answer, f"the exception of {where}")
+            return self.failure(larger, where, client, ident)
+        return reply
 
 
 def _run_with(cargo: tuple[Client, Cargo], call: Callable[[], Any]) -> Any:

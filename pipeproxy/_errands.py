@@ -38,7 +38,7 @@ class Errands:
         objects: what is called.
         route: what references say of the listener.
         answer: runs a call of a client and returns the reply.
-        fail: returns the reply for an exception, and where that came from.
+        fail: returns the reply for an exception; see `pipeproxy._answers.Answers.failure`.
         resume: called with a caller that the thread that serves has to look after again.
 
     Attributes:
@@ -52,7 +52,7 @@ class Errands:
         objects: Objects,
         route: PlainRoute,
         answer: Callable[[Client, Shared, Frame], Reply],
-        fail: Callable[[BaseException, str, Client, int], Reply],
+        fail: Callable[..., Reply],
         resume: Callable[[Caller], object],
     ) -> None:
         self._objects, self._route = objects, route
@@ -124,11 +124,12 @@ class Errands:
             reply = pack_reply(RESULT, answer, cargo)
             if reply is None:
                 outgoing.take_back()
-                raise too_large(answer, name_of(shared.members.plain, member, errand.args))
+                where = name_of(shared.members.plain, member, errand.args)
+                raise too_large(answer, f"the result of {where}")
             return reply
         except BaseException as error:
             where = name_of(shared.members.plain, member, errand.args)
-            failed = self._fail(error, where, client, ident)
+            failed = self._fail(error, where, client, ident, cargo)
             return failed if ident else over(payload)
 
     def cancel(self, caller: Caller, ident: int) -> None:
@@ -202,8 +203,6 @@ class Errands:
         self.tasks.forked()
 
 
-def too_large(answer: bytes | Parcel, where: str) -> CodecError:
-    """Return the error of a result that is larger than any that can travel."""
-    return CodecError(
-        f"the result of {where} has {len(answer)} bytes, and at most {LIMIT} can travel"
-    )
+def too_large(answer: bytes | Parcel, what: str) -> CodecError:
+    """Return the error of what is larger than anything that can travel."""
+    return CodecError(f"{what} has {len(answer)} bytes, and at most {LIMIT} can travel")

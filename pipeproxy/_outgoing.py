@@ -76,11 +76,11 @@ class Outgoing:
         self._settle()
         return answer
 
-    def encode_failure(self, error: BaseException, where: str) -> bytes:
+    def encode_failure(self, error: BaseException, where: str) -> bytes | Parcel:
         """Return what travels of an exception; `where` names the method for people."""
         self.take_back()  # what was lent for a result that does not travel
         try:
-            failure = codec.encode_failure(error, where, self.refer)
+            failure = codec.encode_failure_apart(error, where, self.refer)
         except BaseException as another:  # even its class misbehaves
             self.take_back()
             name = f"{type(error).__module__}.{type(error).__qualname__}"

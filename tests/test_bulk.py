@@ -40,6 +40,7 @@ from pipeproxy import (
 from pipeproxy._channel import Channel
 from pipeproxy._parcels import BULK_FROM, Parcel
 from pipeproxy._proxy import link_of
+from pipeproxy._wire import BARE, FAILURE
 from pipeproxy.codecs import pickle as codec
 
 from .children import Child, outcome, poll_until, run
@@ -70,6 +71,12 @@ class Store:
 
     def fail(self, value: Any) -> None:
         raise ValueError("it is wrong", value)
+
+    def fail_much(self) -> None:
+        try:
+            raise KeyError(np.full(MANY, 2.0))
+        except KeyError as error:
+            raise ValueError("it is wrong", np.full(4 * MANY, 3.0)) from error
 
     def make(self, size: int) -> Any:
         return np.full(size, 7.0)
@@ -363,6 +370,40 @@ def test_bulk_goes_every_way(context: BaseContext) -> None:
             "callback fails": "ValueError",
             "deadline": True,
         }
+
+
+def fail_often(proxy: Any) -> tuple[list[int], list[bool]]:
+    """Return what the owner said in line of exceptions, in bytes; and whether they are whole."""
+    sizes, fine = [], []
+    first = Channel.receive
+
+    def receive(channel: Channel) -> Any:
+        frames = first(channel)
+        sizes.extend(len(frame[4]) for frame in frames or () if frame[0] & BARE == FAILURE)
+        return frames
+
+    Channel.receive = receive  # type: ignore[method-assign]
+    caught: list[Any] = []
+    for _ in range(4):
+        try:
+            proxy.fail_much()
+        except ValueError as error:
+            caught.append(error)
+    for error in caught:
+        told = error.__cause__
+        ours, theirs = error.args[1], told.__cause__.args[0]
+        fine += [bool((ours == 3.0).all()), bool((theirs == 2.0).all())]
+        ours[:] = 0.0
+    return sizes, fine
+
+
+def test_what_exceptions_hold_travels_as_what_is_returned_does(context: BaseContext) -> None:
+    proxy, listener = share(Store())
+    with listener:
+        sizes, fine = run(context, listener, fail_often, proxy)
+    assert fine == [True] * 8
+    assert sizes[0] > 5 * BULK_FROM  # the first, as nobody knew of it
+    assert max(sizes[1:]) < 1000
 
 
 def work_both_ways(proxy: Any, megabytes: int) -> list[float]:
@@ -790,3 +831,4 @@ def test_the_memory_of_calls_that_get_no_reply_comes_back(monkeypatch: pytest.Mo
     with listener:
         assert run("fork", listener, notify_much, proxy) == 0
     assert len(told) == 100
+    told.clear()  # what is told keeps the frames alive that it came through, and with them memory

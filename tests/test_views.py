@@ -125,9 +125,10 @@ class Store:
 
 
 @pytest.fixture(autouse=True)
-def _nothing_is_viewed_after_a_test() -> Iterator[None]:
-    yield
+def _nothing_is_viewed_between_tests() -> Iterator[None]:
     gc.collect()  # a listener is in cycles, and with it its objects and what they keep
+    yield
+    gc.collect()
 
 
 def is_read_only(value: Any) -> bool:

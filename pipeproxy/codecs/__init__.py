@@ -5,6 +5,7 @@ A codec is a module with these functions; `pipeproxy.codecs.pickle` is the defau
     encode(value, refer) -> bytes                 decode(payload, where) -> value
     encode_call(args, kwargs, refer) -> bytes     decode_call(payload, where) -> (args, kwargs)
     encode_failure(exc, where, refer) -> bytes    decode_failure(payload) -> exception
+    encode_result, encode_failure_apart: the same, but what is large is a `Parcel`
     explain_call(args, kwargs, refer, where, parameters) -> CodecError
     explain_result(value, error, where, refer) -> CodecError
 

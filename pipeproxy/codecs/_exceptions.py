@@ -10,8 +10,9 @@ context, the one that was raised last (links point backwards only, so no cycle c
     node  = (names, message, text, notes, forms, cause, context, suppress)
     names = ((module, qualname), ...)  the class, then its bases up to the first builtin one
     text  = its traceback in the owner, or None if it was not raised there
-    forms = (bytes, ...)               pickles of it, best first; each is opened by itself, so that
-                                       one that cannot be opened spoils nothing else
+    forms = ((bytes, buffers), ...)    pickles of it, best first, each with what it takes beside it
+                                       and opened by itself, so that one that cannot be opened
+                                       spoils nothing else
     cause, context                     indices of nodes, -1 for none
 
 An exception that is part of an ordinary value is a plain reduce tuple in that value's pickle, or
@@ -36,6 +37,7 @@ from ._rebuild import (
     ARGS,
     FIELD_TYPES,
     Contents,
+    Form,
     Names,
     decode,
     fill,
@@ -138,9 +140,7 @@ def write(value: object, refer: Refer | None, task: _Task | None = None) -> byte
     return _write(value, refer, task, None)
 
 
-def write_beside(
-    value: object, refer: Refer | None, task: _Task | None
-) -> tuple[bytes, list[PickleBuffer]]:
+def write_beside(value: object, refer: Refer | None, task: _Task | None) -> Form:
     """As `write`, but all buffers are beside the pickle."""
     buffers: list[PickleBuffer] = []
 
@@ -235,9 +235,21 @@ def encode(
     try:
         return dumps(_nodes(exc, where, refer, active), 5)
     except Exception as error:
-        names = ((type(exc).__module__, type(exc).__qualname__),)
-        text = f"{type_name(names)} cannot be described: {safe_str(error)}"
-        return dumps([(names, safe_str(exc), text, [], (), -1, -1, False)], 5)
+        return _undescribed(exc, error)
+
+
+def encode_apart(exc: BaseException, where: str | None, refer: Refer | None) -> bytes | Parcel:
+    """As `encode`, but what is large is a parcel."""
+    try:
+        return write_apart(_nodes(exc, where, refer, frozenset()), None)
+    except Exception as error:
+        return _undescribed(exc, error)
+
+
+def _undescribed(exc: BaseException, error: Exception) -> bytes:
+    names = ((type(exc).__module__, type(exc).__qualname__),)
+    text = f"{type_name(names)} cannot be described: {safe_str(error)}"
+    return dumps([(names, safe_str(exc), text, [], (), -1, -1, False)], 5)
 
 
 def _nodes(
@@ -284,17 +296,17 @@ def _node(
 
 def _forms(
     exc: BaseException, refer: Refer | None, active: frozenset[int]
-) -> tuple[list[bytes], list[tuple[str, str]]]:
+) -> tuple[list[Form], list[tuple[str, str]]]:
     """Pickles of `exc`, best first, and what is missing in the last of them, and why."""
-    forms: list[bytes] = []
+    forms: list[Form] = []
     careful = _Task(careful=True, active=active)
     if _pickles_itself(type(exc)):
         try:
-            forms.append(write(Reduced(_own_reduce(exc)), refer, careful))
+            forms.append(write_beside(Reduced(_own_reduce(exc)), refer, careful))
         except Exception:
             pass  # a broken method is as good as none
     try:
-        forms.append(write(exc, refer, _Task(False, active, id(exc))))
+        forms.append(write_beside(exc, refer, _Task(False, active, id(exc))))
     except Exception:
         pass
     else:
@@ -316,7 +328,8 @@ def _forms(
     names, args, fields, state = _contents(exc)
     if travels("args", (args, made_of)):
         contents = names, args, those_that_travel(fields), those_that_travel(state)
-        forms.append(write(Reduced((make, made_of, contents, None, None, fill)), refer, careful))
+        reduced = Reduced((make, made_of, contents, None, None, fill))
+        forms.append(write_beside(reduced, refer, careful))
     return forms, left_out
 
 

@@ -20,6 +20,9 @@ Names = tuple[tuple[str, str], ...]
 #: ``(names, args, fields, state)``: what an exception holds beside its links.
 Contents = tuple[Names, tuple[Any, ...], dict[str, Any], Any]
 
+#: A pickle, and the buffers that it takes.
+Form = tuple[bytes, list[Any]]
+
 #: The descriptors of what C classes and ``__slots__`` keep beside ``__dict__``.
 FIELD_TYPES = (types.MemberDescriptorType, types.GetSetDescriptorType)
 #: ``args`` itself, whatever a subclass means by that name.
@@ -37,7 +40,11 @@ def decode(payload: Encoded) -> BaseException:
     """
     built: list[BaseException] = []
     try:
-        for node in loads(payload.pickle if type(payload) is Parcel else payload):
+        if type(payload) is Parcel:
+            nodes = loads(payload.pickle, buffers=payload.buffers)
+        else:
+            nodes = loads(payload)
+        for node in nodes:
             built.append(_revive(node, built))
         return built[-1]
     except Exception as error:
@@ -63,10 +70,10 @@ def _revive(node: tuple[Any, ...], built: list[BaseException]) -> BaseException:
     return exc
 
 
-def _open(names: Names, message: str, forms: tuple[bytes, ...]) -> BaseException:
-    for form in forms:
+def _open(names: Names, message: str, forms: list[Form]) -> BaseException:
+    for pickle, buffers in forms:
         try:
-            exc = loads(form)
+            exc = loads(pickle, buffers=buffers)
         except Exception:
             continue
         if isinstance(exc, BaseException):

@@ -15,6 +15,7 @@ from .._parcels import BULK_FROM, Encoded, Parcel
 from ..errors import CodecError
 from ._exceptions import CAREFULLY, Reduced, Refer, write, write_apart
 from ._exceptions import encode as encode_failure
+from ._exceptions import encode_apart as encode_failure_apart
 from ._rebuild import decode as decode_failure
 from ._rebuild import safe_str
 
@@ -30,6 +31,7 @@ __all__ = [
     "encode_atoms",
     "encode_call",
     "encode_failure",
+    "encode_failure_apart",
     "encode_result",
     "explain_call",
     "explain_result",
