@@ -141,8 +141,8 @@ def test_arguments_that_are_none_name_the_method(
 def test_a_result_that_is_too_large_is_an_error_and_not_a_frame(
     dispatch: Dispatch, shared: Shared, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_borrowed, "LIMIT", 1)
-    shared.target.value = [1]
+    monkeypatch.setattr(_borrowed, "LIMIT", 20_000)
+    shared.target.value = [1] * 20_000
     error = call(dispatch, shared, "add", [2])
     assert type(error) is CodecError
     assert "Subject.add" in str(error)

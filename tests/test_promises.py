@@ -57,7 +57,7 @@ class Went:
     def take_back(self) -> None:
         self._owner.noted.append("taken back")
 
-    def end(self) -> None:
+    def end(self, kind: int = 0) -> None:
         self._owner.noted.append("ended")
 
 
