@@ -117,6 +117,8 @@ class Answers:
             return SILENCE
         outgoing = Outgoing(self._route, self._objects, client, ident)
         answer = outgoing.encode_failure(error, where)
+        if type(answer) is not Parcel:  # as nearly always
+            return FAILURE, answer
         reply = pack_reply(FAILURE, answer, cargo)
         if reply is None:
             larger = too_large(answer, f"the exception of {where}")
