@@ -74,10 +74,7 @@ class RLock:
         with self._right:
             if not self._is_of(asked):
                 raise RuntimeError("cannot release un-acquired lock")
-            for taking in self._takings:
-                if taking.client is asked.client:
-                    break  # else the latest one, of another process in the chain
-            self._give_back(taking)
+            self._give_back(self._latest_of(asked.client))
 
     def __enter__(self) -> bool:
         return self.acquire()
@@ -113,11 +110,33 @@ class RLock:
         with self._right:
             if self._takings and not self._is_of(takings[0]):
                 return False
-            for taking in takings:
-                if taking.client is not None:
-                    taking.client.holds[self] = None
+            self._note(takings)
             self._takings += takings
         return True
+
+    # The loops are apart from their `with`: the jump back that a condition makes in a loop is in no
+    # `with` for Python 3.13, so what a signal handler raises there would leave the right taken.
+
+    def _note(self, takings: list[Taking]) -> None:
+        for taking in takings:
+            if taking.client is not None:
+                taking.client.holds[self] = None
+
+    def _latest_of(self, client: Client | None) -> Taking:
+        """Return the latest taking of a client's, else that of another process in the chain."""
+        own = [taking for taking in self._takings if taking.client is client]
+        return (own or self._takings)[-1]
+
+    def _remove(self, takings: list[Taking]) -> None:
+        for taking in takings:
+            if taking in self._takings:
+                self._takings.remove(taking)
+                client = taking.client
+                if client is not None and not self._is_held_for(client):
+                    client.holds.pop(self, None)
+
+    def _is_held_for(self, client: Client) -> bool:
+        return any(taking.client is client for taking in self._takings)
 
     def _is_of(self, other: Taking) -> bool:
         return bool(self._takings) and self._takings[0].activity is other.activity
@@ -130,17 +149,9 @@ class RLock:
         with self._right:
             if takings in self._line:
                 self._line.remove(takings)
-            for taking in takings:
-                if taking in self._takings:
-                    self._takings.remove(taking)
-                    client = taking.client
-                    if client is not None and not self._is_held_for(client):
-                        client.holds.pop(self, None)
+            self._remove(takings)
             if not self._takings and self._line:
                 self._hand_over()
-
-    def _is_held_for(self, client: Client) -> bool:
-        return any(taking.client is client for taking in self._takings)
 
     def _hand_over(self) -> None:
         """Let the first in the line have it; one that a signal handler loses comes again."""
@@ -170,8 +181,11 @@ class RLock:
 
     def _acquire_restore(self, takings: list[Taking]) -> None:
         try:
-            while not self._wait(takings, None):
-                pass  # a bell is waited for in short steps
+            self._wait_until_taken(takings)
         except BaseException:
             self._withdraw(takings)
             raise
+
+    def _wait_until_taken(self, takings: list[Taking]) -> None:
+        while not self._wait(takings, None):
+            pass  # a bell is waited for in short steps
