@@ -170,12 +170,15 @@ class Attendance:
         """Send on this channel what is wanted of its process, if its thread waits."""
         try:
             with _descriptors.lock:  # see `_workers`
-                while caller.is_waited_for() and (asked := self.upcalls.next_wanted(caller)):
-                    caller.send(asked.frames())
+                self._send_wanted(caller)
         except BaseException:
             caller.ended = True
             self.ready.append(caller)
             raise
+
+    def _send_wanted(self, caller: Caller) -> None:
+        while caller.is_waited_for() and (asked := self.upcalls.next_wanted(caller)):
+            caller.send(asked.frames())
 
     def attend(self, caller: Caller) -> int:
         """Move what can be moved on one channel, both ways, and serve what has arrived."""

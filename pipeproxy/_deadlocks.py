@@ -129,17 +129,23 @@ class Waits:
             What is to be passed on: these waits, and what is known to follow from them.
         """
         with self._right:
-            old = monotonic() - _OUTDATED
-            self._told = {key: edge for key, edge in self._told.items() if edge[3] > old}
-            for edge in edges:
-                known = self._told.get(edge[0])
-                if known is None or known[3] < edge[3]:
-                    self._told[edge[0]] = edge
-            for key in list(self._waits):
-                way = self._way_from(key)
-                if way and way[-1][1] == key:
-                    self._judge(way)
+            self._note(edges)
+            self._judge_all()
             return self._way_from(edges[0][0]) if edges else []
+
+    def _note(self, edges: list[Edge]) -> None:
+        old = monotonic() - _OUTDATED
+        self._told = {key: edge for key, edge in self._told.items() if edge[3] > old}
+        for edge in edges:
+            known = self._told.get(edge[0])
+            if known is None or known[3] < edge[3]:
+                self._told[edge[0]] = edge
+
+    def _judge_all(self) -> None:
+        for key in list(self._waits):
+            way = self._way_from(key)
+            if way and way[-1][1] == key:
+                self._judge(way)
 
     def _way_from(self, key: Key) -> list[Edge]:
         """Return the waits that follow from one another, up to one that closes a circle."""

@@ -214,17 +214,20 @@ class Door:
     def close(self) -> None:
         """Let nobody in any more; a second time does nothing."""
         with _descriptors.lock:
-            try:
-                # For all who inherited the other end: a shutdown acts on the socket, not on a copy.
-                self._inside.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass
+            self._shut_down()
             self.close_copies()
             self.lobby.close()
             if self._directory:
                 import shutil
 
                 shutil.rmtree(self._directory, ignore_errors=True)
+
+    def _shut_down(self) -> None:
+        try:
+            # For all who inherited the other end: a shutdown acts on the socket, not on a copy.
+            self._inside.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass
 
     def close_copies(self) -> None:
         """In a forked child: close what is only the owner's, and touch nothing else of it."""
@@ -246,30 +249,34 @@ def _asks(end: Descriptor, nonce: bytes) -> Asking | None:
 
 def receive(end: Any, size: int) -> tuple[bytes, list[Descriptor], int | None] | None:
     """Take what was sent: its bytes, at most so many, its descriptors and its sender's user."""
-    ends: list[Descriptor] = []
     with _descriptors.lock:
-        # From the kernel into `ends` in one C call, so that no descriptor can be lost.
-        sizes = (size + 1,), (_ROOM,), (_CLOEXEC,)
-        messages, again = tee(map(end.recvmsg, *sizes))
-        parts, kinds = tee(chain.from_iterable(map(itemgetter(1), messages)))
-        is_rights = map(RIGHTS.__eq__, map(itemgetter(0, 1), kinds))
-        rights = compress(map(itemgetter(2), parts), is_rights)
-        numbers = chain.from_iterable(map(partial(array.array, "i"), rights))
-        try:
-            _descriptors.adopt(ends, numbers, _MODES)
-        except (BlockingIOError, ConnectionError):
-            return None
-        except IsADirectoryError:
-            pass  # it is closed below, with all that is too many
-        data, ancillary = next(again)[:2]
-        kept = {end.fileno() for end in ends}
-        user = None
-        for level, kind, content in ancillary:
-            if (level, kind) == RIGHTS:
-                for number in set(array.array("i", content)) - kept:
-                    os.close(number)
-            elif (level, kind) == _CREDENTIALS:
-                user = _credentials.unpack(content)[1]
+        return _receive(end, size)
+
+
+def _receive(end: Any, size: int) -> tuple[bytes, list[Descriptor], int | None] | None:
+    ends: list[Descriptor] = []
+    # From the kernel into `ends` in one C call, so that no descriptor can be lost.
+    sizes = (size + 1,), (_ROOM,), (_CLOEXEC,)
+    messages, again = tee(map(end.recvmsg, *sizes))
+    parts, kinds = tee(chain.from_iterable(map(itemgetter(1), messages)))
+    is_rights = map(RIGHTS.__eq__, map(itemgetter(0, 1), kinds))
+    rights = compress(map(itemgetter(2), parts), is_rights)
+    numbers = chain.from_iterable(map(partial(array.array, "i"), rights))
+    try:
+        _descriptors.adopt(ends, numbers, _MODES)
+    except (BlockingIOError, ConnectionError):
+        return None
+    except IsADirectoryError:
+        pass  # it is closed below, with all that is too many
+    data, ancillary = next(again)[:2]
+    kept = {end.fileno() for end in ends}
+    user = None
+    for level, kind, content in ancillary:
+        if (level, kind) == RIGHTS:
+            for number in set(array.array("i", content)) - kept:
+                os.close(number)
+        elif (level, kind) == _CREDENTIALS:
+            user = _credentials.unpack(content)[1]
     return data, ends, user
 
 

@@ -56,24 +56,27 @@ class Residence:
             CallLost: the turn in which it ran was interrupted.
         """
         call = _Call(function)
-        deadline, complain_at = _deadline.current(), monotonic() + _PATIENCE
         self.calls.append(call)
         try:
-            while not call.done:
-                # More than once, as a turn that an interrupt ended may have heard it in vain.
-                self._wake()
-                left = _deadline.left(deadline)
-                if left == 0:
-                    raise _deadline.passed()
-                call.bell.wait(left)
-                if not call.done:
-                    self._check(call, check_open)
-                    if monotonic() > complain_at and not call.begun:
-                        complain_at = float("inf")
-                        _complain()
+            self._wait_for(call, check_open)
         finally:
             self._forget(call)
         return call.result()
+
+    def _wait_for(self, call: _Call, check_open: Callable[[], None]) -> None:
+        deadline, complain_at = _deadline.current(), monotonic() + _PATIENCE
+        while not call.done:
+            # More than once, as a turn that an interrupt ended may have heard it in vain.
+            self._wake()
+            left = _deadline.left(deadline)
+            if left == 0:
+                raise _deadline.passed()
+            call.bell.wait(left)
+            if not call.done:
+                self._check(call, check_open)
+                if monotonic() > complain_at and not call.begun:
+                    complain_at = float("inf")
+                    _complain()
 
     def _check(self, call: _Call, check_open: Callable[[], None]) -> None:
         check_open()

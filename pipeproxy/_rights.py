@@ -1,4 +1,9 @@
-"""Rights: re-entrant locks that a thread takes without waiting, and that are always given back."""
+"""Rights: re-entrant locks that a thread takes without waiting, and that are always given back.
+
+What is done with a right, or another lock, is no loop that stands in the same `with` or `try`, and
+no `try` of its own: in Python 3.12 and 3.13 the jump back is outside of the block, and it is there
+that signal handlers run (cpython#130279). So such a loop is a function.
+"""
 
 from __future__ import annotations
 

@@ -367,24 +367,27 @@ class Service:
         try:
             # First, as what is served may wait, and a guest would meet it again and again.
             self.callers.unwatch(client.life.fileno())
-            for caller in list(client.channels):
-                while self._attendance.read(caller):
-                    pass
-                caller.ended = True
-                if client.is_inside(caller.activity) or (caller.relays and client.sections):
-                    while caller.frames and caller.frames[-1][0] != LEAVE:
-                        caller.frames.pop()
-                if not caller.frames:
-                    self.dispatch.admission.give_up(caller)
-                self._attendance.attend(caller)
-                if caller.parked:  # the first of its frames waits; nobody will hear of that
-                    self._attendance.drop(caller)
+            self._serve_what_is_left_of(client)
             self._attendance.forget(client)
         except BaseException:
             self.callers.unwatch(client.life.fileno())  # all of it, if that was interrupted
             self._watch_over(client)  # to do the rest with the next turn
             raise
         client.life.close()
+
+    def _serve_what_is_left_of(self, client: Client) -> None:
+        for caller in list(client.channels):
+            while self._attendance.read(caller):
+                pass
+            caller.ended = True
+            if client.is_inside(caller.activity) or (caller.relays and client.sections):
+                while caller.frames and caller.frames[-1][0] != LEAVE:
+                    caller.frames.pop()
+            if not caller.frames:
+                self.dispatch.admission.give_up(caller)
+            self._attendance.attend(caller)
+            if caller.parked:  # the first of its frames waits; nobody will hear of that
+                self._attendance.drop(caller)
 
     # -- ends -------------------------------------------------------------------------------------
 

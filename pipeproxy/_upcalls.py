@@ -162,17 +162,20 @@ class Upcalls:
         try:
             asked.take(caller)
             self.voice.say(caller, asked.frames())
-            while asked.reply is None:
-                left = _deadline.left(deadline)
-                if left == 0:
-                    raise _deadline.passed()
-                if caller.ended or caller.pipe.closed:
-                    raise _lost(caller.client)
-                self.wait(asked.bell, left, since)
+            self._wait_for(asked, caller, deadline, since)
             return asked.reply
         finally:
             asked.forget()
             self.wake()
+
+    def _wait_for(self, asked: Asked, caller: Caller, deadline: float | None, since: float) -> None:
+        while asked.reply is None:
+            left = _deadline.left(deadline)
+            if left == 0:
+                raise _deadline.passed()
+            if caller.ended or caller.pipe.closed:
+                raise _lost(caller.client)
+            self.wait(asked.bell, left, since)
 
 
 class Way:

@@ -90,11 +90,14 @@ class Pipe:
     def close(self) -> None:
         """Close both descriptors; a second time does nothing."""
         with _descriptors.lock:
-            for end in self._ends:
-                try:
-                    end.close()
-                except OSError:
-                    pass  # somebody closed the number behind its back
+            self._close()
+
+    def _close(self) -> None:
+        for end in self._ends:
+            try:
+                end.close()
+            except OSError:
+                pass  # somebody closed the number behind its back
 
 
 def open_pair() -> tuple[Pipe, Pipe]:
