@@ -109,19 +109,24 @@ def over(payload: object) -> Reply:
 class Borrowed:
     """The segments of one client."""
 
-    __slots__ = ("_segments", "_views")
+    __slots__ = ("_retired", "_segments", "_views")
 
     def __init__(self) -> None:
         self._segments: dict[int, Segment] = {}
+        #: The latest that were given up before they were seen at the door: a call that was to bring
+        #: one was interrupted before it was sent.
+        self._retired: dict[int, None] = {}
         self._views = Views()
 
     def accept(self, offer: Offer) -> None:
-        """Map what the client offers.
+        """Map what the client offers, and has not given up since.
 
         Raises:
             ProtocolError: it is no segment, or one too many.
             OSError: this process cannot map it.
         """
+        if offer.number in self._retired:
+            return
         sizes = [segment.size for segment in self._segments.values()]
         if len(sizes) >= MOST_SEGMENTS or sum(sizes) + offer.size > MOST_BYTES:
             raise ProtocolError("a client offers more segments than one may have")
@@ -130,7 +135,10 @@ class Borrowed:
 
     def retire(self, number: int) -> None:
         """Give up a segment that the client has given up; views of it stay."""
-        self._segments.pop(number, None)
+        if self._segments.pop(number, None) is None:
+            self._retired[number] = None
+            if len(self._retired) > MOST_SEGMENTS:
+                del self._retired[next(iter(self._retired))]
 
     def clear(self) -> None:
         """Give up all: the client is dead, or the listener closed."""

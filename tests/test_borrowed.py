@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeproxy import _borrowed, _buffers, share
-from pipeproxy._borrowed import Borrowed, Cargo, over, reply
+from pipeproxy._borrowed import MOST_SEGMENTS, Borrowed, Cargo, over, reply
 from pipeproxy._door import Offer, knocker, offer
 from pipeproxy._parcels import VIEWED, Parcel, pack
 from pipeproxy._proxy import link_of
@@ -69,6 +69,18 @@ def test_a_call_is_as_ever_but_for_its_cargo() -> None:
     *call, cargo = borrowed.open(bulk(CALL_WITHIN, context), nothing)
     assert call == [CALL_WITHIN, 1, 7, 5]
     assert cargo.context == (inf, 4, (b"p" * 16,))
+
+
+def test_what_is_given_up_before_it_is_seen_is_not_taken() -> None:
+    borrowed = Borrowed()
+    for number in range(1, MOST_SEGMENTS + 2):
+        borrowed.retire(number)
+    borrowed.accept(offered(MOST_SEGMENTS + 1))
+    assert not borrowed._segments
+    borrowed.accept(offered(1))  # which it remembers no more
+    assert list(borrowed._segments) == [1]
+    borrowed.retire(1)
+    assert not borrowed._segments
 
 
 def test_what_was_offered_and_not_seen_is_looked_for() -> None:
