@@ -60,7 +60,7 @@ class Parcel:
     ) -> None:
         self.parts: Sequence[bytes | memoryview] = parts
         self.buffers: Sequence[Any] = buffers
-        self.viewed = viewed
+        self.viewed: frozenset[int] = viewed
         self._size = sum(map(len, parts)) + sum(map(len, buffers))
 
     def __len__(self) -> int:
