@@ -156,7 +156,7 @@ class Owner:
         kind, lent, lease = CALL, None, None
         if payload is None or served is not None or deadline is not None or self._pool.in_use:
             kind, payload, lent, lease = self._request(
-                plain, member, args, kwargs, served, deadline
+                plain, member, args, kwargs, payload, served, deadline
             )
         try:
             line, ident = self._exchange.line(deadline)
@@ -213,7 +213,7 @@ class Owner:
         kind, payload, lent, lease = CALL, codec.encode_atoms(args, kwargs), None, None
         if payload is None or served is not None or deadline is not None or self._pool.in_use:
             kind, payload, lent, lease = self._request(
-                plain, member, args, kwargs, served, deadline
+                plain, member, args, kwargs, payload, served, deadline
             )
         try:
             if promise is None and lent is not None and lent.lends:
@@ -237,11 +237,15 @@ class Owner:
         member: int,
         args: tuple[Any, ...],
         kwargs: dict[str, Any] | None,
+        encoded: Encoded | None,
         served: Served | None,
         deadline: float | None,
     ) -> tuple[int, bytes, Any, Lease | None]:
-        """Return the kind and the payload of a call, what it lends, and the memory it goes with."""
-        encoded: Encoded | None = codec.encode_atoms(args, kwargs)
+        """Return the kind and the payload of a call, what it lends, and the memory it goes with.
+
+        Args:
+            encoded: its arguments, if nobody need be asked about any.
+        """
         lent = lease = None
         try:
             if encoded is None:
