@@ -31,8 +31,8 @@ The rooms of this package, from the doors down; each imports only what stands be
              _objects, _callers, _residence        the owner's objects, channels, calls at home
              _publishing > _objects                objects whose changes are published
              _primitives > _reentrant              locks, and one that is its caller's
-             _reentrant > _holdings                what the dead had is given back
-             _queues, _holdings > _waits           waiting in the name of who may die
+             _reentrant > _takers                  what the dead had is given back
+             _queues, _takers > _waits             waiting in the name of who may die
              _deadlocks > _sections > _activities  the right to an object; whose a call is
     motion   _exchange > _lines > _channel         a frame and its reply; each thread's own channel
              _exchange > _courier > _flight        calls in flight, and who carries them

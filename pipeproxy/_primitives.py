@@ -15,7 +15,7 @@ from typing import Any, Final, Protocol
 
 from . import _deadline, _reentrant
 from ._activities import here
-from ._holdings import Holdings, take, take_lock
+from ._takers import Takers, take, take_lock
 from ._waits import (
     UNWANTED,
     Stand,
@@ -56,7 +56,7 @@ class Lock(Stand):
 
     def __init__(self, target: Any) -> None:
         super().__init__(target)
-        self._holdings = Holdings.of(target)
+        self._takers = Takers.of(target)
 
     def acquire(self, blocking: bool = True, timeout: float | None = -1) -> bool:
         """Take the lock; wait while somebody has it."""
@@ -65,12 +65,12 @@ class Lock(Stand):
     def _acquire(self, tried: object, blocking: bool, timeout: float | None) -> bool:
         taken = take_lock(tried, self._target.acquire, blocking, timeout)
         if taken:
-            self._holdings.took(alone=True)
+            self._takers.took(alone=True)
         return taken
 
     def release(self) -> None:
         """Give the lock back."""
-        self._holdings.gave()  # first, as another thread may take it at once
+        self._takers.gave()  # first, as another thread may take it at once
         self._target.release()
 
     def __enter__(self) -> bool:
@@ -83,10 +83,10 @@ class Lock(Stand):
 
     def _acquire_restore(self, saved: None) -> None:
         self._target.acquire()
-        self._holdings.note(client_here(), alone=True)
+        self._takers.note(client_here(), alone=True)
 
     def _bury(self) -> None:
-        self._holdings.bury()
+        self._takers.bury()
 
 
 class Semaphore(Stand):
@@ -96,20 +96,20 @@ class Semaphore(Stand):
 
     def __init__(self, target: Any) -> None:
         super().__init__(target)
-        self._holdings = Holdings(target, target._value)
+        self._takers = Takers(target, target._value)
 
     def acquire(self, blocking: bool = True, timeout: float | None = None) -> bool:
         """Take one; wait while there is none."""
         acquire = self._target.acquire
         taken = take(self.tried, acquire, timeout) if blocking else bool(acquire(False, timeout))
         if taken:
-            self._holdings.took()
+            self._takers.took()
         return taken
 
     def release(self, n: int = 1) -> None:
         """Give back one, or several."""
         for _ in range(n):
-            self._holdings.gave()
+            self._takers.gave()
         self._target.release(n)
 
     def __enter__(self) -> bool:

@@ -22,7 +22,7 @@ _LAST_PAUSE: Final = 0.002
 Acquire = Callable[..., bool]
 
 
-class Holdings:
+class Takers:
     """Who took what anybody may give back: clients, and None for the owner's own process.
 
     Args:
@@ -37,7 +37,7 @@ class Holdings:
         self._holders: deque[Client | None] = deque()
 
     @classmethod
-    def of(cls, lock: Any) -> Holdings:
+    def of(cls, lock: Any) -> Takers:
         """Return those of a lock, which may be shared by itself and as that of conditions."""
         return _known.setdefault(id(lock), cls(lock))
 
@@ -110,7 +110,7 @@ class Holdings:
 
 
 #: Those of locks, by their identities, for as long as somebody uses them.
-_known: weakref.WeakValueDictionary[int, Holdings] = weakref.WeakValueDictionary()
+_known: weakref.WeakValueDictionary[int, Takers] = weakref.WeakValueDictionary()
 
 
 def take(tried: object, acquire: Acquire, timeout: float | None) -> bool:
