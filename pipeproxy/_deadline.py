@@ -23,6 +23,11 @@ def left(deadline: float | None) -> float | None:
     return None if deadline is None else max(0.0, deadline - monotonic())
 
 
+def is_over(deadline: float | None) -> bool:
+    """Whether there is a deadline, and it has passed."""
+    return deadline is not None and monotonic() >= deadline
+
+
 def run(deadline: float | None, call: Callable[[], T]) -> T:
     """Call ``call()`` with this deadline, or an earlier one that holds already."""
     outer = current()

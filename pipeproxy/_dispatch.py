@@ -12,7 +12,6 @@ from collections import deque
 from collections.abc import Callable
 from functools import partial
 from math import inf
-from time import monotonic
 
 from . import _deadline
 from ._activities import Served, activity_of, here
@@ -98,15 +97,19 @@ class Dispatch:
     def call(self, caller: Caller, frame: Frame) -> Reply | None:
         """Run the call that is the caller's first frame, and take it.
 
-        None if this thread may not run it, or somebody is in the object's section, or waits for it;
-        then nothing is done, and it is for `serve`.
+        None if this thread may not run it, it has to wait, or somebody is in the object's section,
+        or waits for it; then nothing is done, and it is for `serve`.
         """
         shared = self._objects.by_number.get(frame[2])
-        # Who is in another section is served in its name, for what its call may need at home.
-        if shared is None or shared.elsewhere or self.guest or caller.activity.sections:
+        if shared is None:
             return None
         section = shared.section
         if section.holder is not None or section.line:
+            return None
+        if shared.elsewhere:
+            return self._hurry(caller, shared, frame) if shared.face.hurries else None
+        # Who is in another section is served in its name, for what its call may need at home.
+        if self.guest or caller.activity.sections:
             return None
         reply, right = None, section.right
         # As `attempt` does it, without the calls that would cost every call.
@@ -132,11 +135,16 @@ class Dispatch:
             return self._released(caller, frame)
         section = shared.section
         if shared.face.hurries and section.holder is None and not section.line:
-            reply = self.errands.hurry(caller, shared, frame)
-            if reply is not None:
-                self._settle(section)
+            reply = self._hurry(caller, shared, frame)
+            if reply is not None or self.errands.retries.line_up(caller, shared, None):
                 return reply
         return self._call_in_line(caller, shared, frame, caller.served, None)
+
+    def _hurry(self, caller: Caller, shared: Shared, frame: Frame) -> Reply | None:
+        reply = self.errands.hurry(caller, shared, frame)
+        if reply is not None:
+            self._settle(shared.section)
+        return reply
 
     def _settle(self, section: Section) -> None:
         """Let others have what they waited for until a call ended."""
@@ -155,7 +163,7 @@ class Dispatch:
         if shared is None:
             return self._released(caller, frame)
         served = self._served(caller, thread, path)
-        deadline = None if seconds == inf else monotonic() + seconds
+        deadline = None if seconds == inf else self.errands.retries.came(caller) + seconds
         frame = kind, ident, number, member, payload
         return self._call_in_line(caller, shared, frame, served, deadline)
 
@@ -240,9 +248,10 @@ class Dispatch:
             self._rise()
         return answered
 
-    def batch_due_in(self) -> float | None:
-        """Return the seconds until a batch is due that this thread may run; None if none is."""
-        return self.errands.batches.due_in(self._may_run_batch)
+    def due_in(self) -> float | None:
+        """Return the seconds until something is due that this thread may do; None if nothing is."""
+        due = self.errands.batches.due_in(self._may_run_batch), self.errands.retries.due_in()
+        return min((seconds for seconds in due if seconds is not None), default=None)
 
     def _may_run_batch(self, shared: Shared) -> bool:
         return not shared.section.runs_here() and not (self.guest and not self._may_run(shared))
@@ -269,8 +278,11 @@ class Dispatch:
                 return None
             self.admission.got_in(section, caller)
         reply = None
-        if shared.face.hurries and (held or frame[0] == CALL_WITHIN):  # else it was tried before
+        tries = shared.face.hurries and not _deadline.is_over(errand.deadline)
+        if tries and (held or frame[0] == CALL_WITHIN):  # else it was tried before
             reply = self.errands.hurry(caller, shared, frame, served)
+            if reply is None and self.errands.retries.line_up(caller, shared, errand.deadline):
+                return None
         if reply is None:
             caller.frames.popleft()
             caller.errand = errand
@@ -352,6 +364,7 @@ class Dispatch:
                 caller.alone.discard(ident)
                 if not place:
                     self.admission.give_up(caller)
+                    self.errands.retries.left(caller)
                     self._resume(caller)
                 error = Cancelled("the call was given up before it began")
                 where = self._where(number, member)

@@ -22,6 +22,7 @@ from ._objects import Client, Objects, Shared
 from ._outgoing import Outgoing
 from ._parcels import Parcel
 from ._references import PlainRoute
+from ._retries import Retries
 from ._tasks import Tasks
 from ._wire import LIMIT, RESULT, Frame, header
 from ._workers import Workers
@@ -44,6 +45,7 @@ class Errands:
     Attributes:
         tasks: those that an event loop runs.
         batches: those that wait for others, to be run all at once.
+        retries: calls that may become errands, as they have to wait.
         workers: those of the others.
     """
 
@@ -60,6 +62,7 @@ class Errands:
         self.workers = Workers(answer, fail, self.finish, resume)
         self.tasks = Tasks(self._reply, self.finish, resume)
         self.batches = Batches(self._reply, self.finish, resume, self.tasks)
+        self.retries = Retries(resume)
 
     def hurry(
         self, caller: Caller, shared: Shared, frame: Frame, served: Served | None = None
@@ -73,16 +76,22 @@ class Errands:
         """
         if frame[3] == RUN:
             return None  # what a function of the caller's does, nobody can tell
-        first, outer = caller.frames.popleft(), here.serves
+        first, outer = caller.frames[0], here.serves
+        if first is self.retries.in_vain:
+            return None
+        caller.frames.popleft()
         try:
             here.tries, here.serves = shared.target, served
-            return self._answer(caller.client, shared, frame)
+            reply = self._answer(caller.client, shared, frame)
         except MustWait:
             shared.counts[frame[3]] -= 1
             caller.frames.appendleft(first)
+            self.retries.in_vain = first
             return None
         finally:
             here.tries, here.serves = None, outer
+        self.retries.ran(caller, shared)
+        return reply
 
     def begin(self, errand: Errand) -> Reply:
         """Run a call and return its reply; what has to be awaited becomes a task."""
@@ -170,6 +179,7 @@ class Errands:
                     undo, caller.undo = caller.undo, None
             else:
                 caller.tasks.pop(errand.key, None)
+        self.retries.ran(caller, errand.shared)
         if undo is not None:
             undo()
         if caller.frames or caller.unsent or caller.paused or caller.ended:
@@ -179,6 +189,7 @@ class Errands:
 
     def left(self, caller: Caller) -> None:
         """Do without a channel, which is closed; more than once, maybe."""
+        self.retries.left(caller)
         if caller.worker is not None:
             self.workers.left(caller)
         if caller.tasks:

@@ -121,7 +121,7 @@ class Listener(Generic[T]):
             left = deadline - monotonic()
             answered = self._service.turn(max(0.0, left))
             if answered or left <= 0 or self._home.closed:
-                if self._service.batches.waiting and not self._home.closed:
+                if self._service.postpones and not self._home.closed:
                     self._door.wake()  # no descriptor tells when they are due: be polled again
                 return answered
             check()

@@ -42,7 +42,7 @@ async def serve(turns: Turns, service: Service, home: Home) -> None:
 
     def look_later() -> None:
         """Take another turn when one is due that nothing wakes the loop for."""
-        due = service.dispatch.batch_due_in()
+        due = service.dispatch.due_in()
         if due is None and service.looks:
             due = _LOOK_EVERY
         if looks:

@@ -48,6 +48,9 @@ class _Lock(Protocol):
     def _bury(self) -> None:
         """Give back what was taken again for those who are gone."""
 
+    def may_go_on(self) -> bool:
+        """Whether it is free, if that can be told."""
+
 
 class Lock(Stand):
     """`threading.Lock`."""
@@ -78,6 +81,10 @@ class Lock(Stand):
 
     def __exit__(self, *error: object) -> None:
         self.release()
+
+    def may_go_on(self) -> bool:
+        """Whether it is free."""
+        return not self._target.locked()
 
     _release_save = release
 
@@ -117,6 +124,10 @@ class Semaphore(Stand):
 
     def __exit__(self, *error: object) -> None:
         self.release()
+
+    def may_go_on(self) -> bool:
+        """Whether there is one."""
+        return bool(self._target._value)
 
 
 class RLock(Stand):
@@ -202,6 +213,10 @@ class Condition(Stand):
 
     def __exit__(self, *error: object) -> None:
         self.release()
+
+    def may_go_on(self) -> bool:
+        """Whether its lock is free."""
+        return self._apart or self._lock.may_go_on()
 
     def notify(self, n: int = 1) -> None:
         """Let the first `n` of those who wait go on."""

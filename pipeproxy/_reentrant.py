@@ -88,6 +88,10 @@ class RLock:
             if taking.client is client:
                 self._give_back(taking)
 
+    def may_go_on(self) -> bool:
+        """Whether it is free."""
+        return not self._takings
+
     def _take(self, taking: Taking, blocking: bool = True, timeout: float = -1) -> bool:
         """Take it, as `acquire`; but it stays in the line if that is not in time, or sooner."""
         if timeout != -1 and (timeout < 0 or not blocking):

@@ -73,6 +73,7 @@ class Service:
         self.callers = self._attendance.callers
         self.dispatch = self._attendance.dispatch
         self.batches = self.dispatch.errands.batches
+        self._retries = self.dispatch.errands.retries
         self.upcalls = self._attendance.upcalls
         self._waiter = Waiter(self.callers.poller, 1, route.spin)
         self._warm = self._is_knocked = False
@@ -84,6 +85,7 @@ class Service:
             self.dispatch.later,
             self.dispatch.admission.blocked,
             self.batches.waiting,
+            self._retries.lines,
             objects.publications,
         )
         self._began = self._since = monotonic()
@@ -224,6 +226,8 @@ class Service:
         Args:
             answered: those of this turn so far.
         """
+        if self._retries.lines:
+            self._retries.expire()
         more = self._attendance.attend_to_ready()
         if self.dispatch.admission.blocked:
             self.dispatch.admission.unblock()
@@ -243,17 +247,22 @@ class Service:
             return 0
         if self.looks and (timeout is None or timeout > _LOOK_EVERY):
             timeout = _LOOK_EVERY
-        return self._until_due(timeout) if self.batches.waiting else timeout
+        return self._until_due(timeout) if self.postpones else timeout
 
     def _until_due(self, timeout: float | None) -> float | None:
-        """Return the seconds to wait at most, or fewer: until a batch of calls is to be run."""
-        due = self.dispatch.batch_due_in()
+        """Return the seconds to wait at most, or fewer: until what waits for a moment is due."""
+        due = self.dispatch.due_in()
         return timeout if due is None or (timeout is not None and timeout < due) else due
 
     @property
     def ran(self) -> float:
         """Seconds spent in all but waiting, up to the beginning or the end of the latest turn."""
         return self._since - self._began - self.waited
+
+    @property
+    def postpones(self) -> bool:
+        """Whether some calls wait for a moment that nothing wakes it for."""
+        return bool(self.batches.waiting or self._retries.lines)
 
     @property
     def looks(self) -> bool:

@@ -92,6 +92,9 @@ _STANDS: Final = {
     "pipeproxy._managed.registry.HurriedHandle": ("_waits", "Hurried"),
 }
 
+#: What a stand has beside the methods of what it stands for.
+_BESIDE: Final = frozenset({"give_back", "may_go_on"})
+
 
 def options_for(survey: Survey) -> list[Options]:
     """Return what was said of a class and its bases, the nearest first."""
@@ -164,7 +167,7 @@ def _instead(cls: type[Any], base: type[Any], kind: type[Any]) -> dict[str, Func
     for part in reversed(kind.__mro__):
         for name, value in vars(part).items():
             public = not name.startswith("_") or name in ("__enter__", "__exit__")
-            if public and isinstance(value, FunctionType) and name != "give_back":
+            if public and isinstance(value, FunctionType) and name not in _BESIDE:
                 methods[name] = value
     return {
         name: function

@@ -6,17 +6,10 @@ import weakref
 from collections import deque
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Final
+from typing import Any
 
 from ._objects import Client
 from ._waits import UNWANTED, check_wanted, client_here, is_gone, keep_undo, slices
-from .transports.pipe import wait_for
-
-#: Seconds for which a call that has to wait only looks, again and again, twice as long each time,
-#: before it is woken by whoever gives back what it waits for. Mostly that one is about to take it
-#: again: to wake this one each time, and mostly in vain, costs both more than the wait.
-_FIRST_PAUSE: Final = 0.0002
-_LAST_PAUSE: Final = 0.002
 
 #: Takes something: as the `acquire` of a lock or a semaphore, with the same arguments.
 Acquire = Callable[..., bool]
@@ -122,19 +115,7 @@ def take(tried: object, acquire: Acquire, timeout: float | None) -> bool:
     Raises:
         MustWait, CallTimeout, Cancelled, ClientDied, ListenerClosed: as of `slices`.
     """
-    if acquire(False):
-        return True
-    pause = _FIRST_PAUSE
-    for seconds in slices(tried, timeout):
-        if pause > _LAST_PAUSE:
-            if acquire(True, seconds):
-                return True
-        else:
-            wait_for(timeout=min(pause, seconds))
-            pause *= 2
-            if acquire(False):
-                return True
-    return False
+    return acquire(False) or any(acquire(True, seconds) for seconds in slices(tried, timeout))
 
 
 def take_lock(tried: object, acquire: Acquire, blocking: bool, timeout: float | None) -> bool:

@@ -38,14 +38,22 @@ class Stand:
         self._target = target
         self.tried: object = target
 
+    def may_go_on(self) -> bool:
+        """Whether a call that had to wait may be worth another try."""
+        return True
+
     def __getattr__(self, name: str) -> Any:
         return getattr(self._target, name)
 
 
 class Hurried(Stand):
-    """Stands for what tells by itself when a call of it would wait."""
+    """Stands for what tells by itself when a call of it would wait, and when it would not."""
 
     hurries = True
+
+    def may_go_on(self) -> bool:
+        """As the object says."""
+        return bool(self._target.may_go_on())
 
 
 def check_wanted() -> None:

@@ -171,8 +171,12 @@ class Workers:
             return  # its channel was cut
         worker.in_hand, here.serves = caller, errand.served
         call = partial(self._answer, caller.client, errand.shared, errand.frame)
+        error: Exception | None = None
         if errand.given_up:
             error = Cancelled("the call was given up before it began")
+        elif _deadline.is_over(errand.deadline):
+            error = _deadline.passed()
+        if error is not None:
             call = partial(self._fail, error, "this call", caller.client, errand.ident)
         try:
             reply = _deadline.run(errand.deadline, call)

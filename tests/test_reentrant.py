@@ -173,7 +173,6 @@ def test_who_gives_it_back_wakes_who_waits(
 ) -> None:
     monkeypatch.setattr("pipeproxy._bell._LONGEST", 10 * PATIENCE)
     monkeypatch.setattr("pipeproxy._waits._SLICE", 10 * PATIENCE)
-    monkeypatch.setattr("pipeproxy._takers._FIRST_PAUSE", 10)  # none before the bell
     lock = listener.share(RLock())
     with lock:
         child = Child(FORK, lock.acquire)

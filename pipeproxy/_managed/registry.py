@@ -100,6 +100,7 @@ class HurriedHandle(ThreadedHandle):
     ) -> None:
         super().__init__(target, exposed, wrap, stand)
         stand.tried = self
+        self.may_go_on = stand.may_go_on
 
 
 proxied(Handle)

@@ -1,0 +1,116 @@
+"""Retries: calls that would have to wait are tried again, before they are given to workers.
+
+Mostly whoever has what such a call waits for is about to give it back, by a call that the same
+thread serves. To wait for that in another thread would take longer than both calls. So the calls of
+one object stand in line, and the first is tried again whenever another call of the object has run.
+Those that stand there for long become workers', and all do if nothing moves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import inf
+from time import monotonic
+from typing import Final
+
+from ._callers import Caller
+from ._objects import Shared
+from ._wire import Frame
+
+#: Seconds without a call that has run after which a line is given up.
+PATIENCE: Final = 0.001
+#: Seconds that a call may stand in one that moves. By so much it may wait longer than it is to, if
+#: that is said among its arguments.
+LONGEST: Final = 0.02
+
+
+class _Line:
+    """The callers whose first frames wait for one object, in order, and until when each does.
+
+    Attributes:
+        due: when it is given up.
+    """
+
+    def __init__(self, due: float) -> None:
+        self.callers: dict[Caller, float] = {}
+        self.due = due
+
+
+class Retries:
+    """The calls of one listener's that are tried again.
+
+    Args:
+        resume: called with a caller whose first frame is to be tried once more.
+
+    Attributes:
+        lines: where they stand, by what they call.
+        in_vain: the frame that was just tried, if that was in vain.
+    """
+
+    def __init__(self, resume: Callable[[Caller], object]) -> None:
+        self.lines: dict[Shared, _Line] = {}
+        self.in_vain: Frame | None = None
+        self._resume = resume
+        #: The idents of first frames that were tried in vain, and when they first were.
+        self._since: dict[Caller, tuple[int, float]] = {}
+
+    def came(self, caller: Caller) -> float:
+        """Return when the caller's first frame was first tried; now, if it was not."""
+        ident, since = self._since.get(caller, (0, 0.0))
+        return since if ident == caller.frames[0][1] else monotonic()
+
+    def line_up(self, caller: Caller, shared: Shared, deadline: float | None) -> bool:
+        """Let a call that was tried in vain wait; False if it is to be a worker's.
+
+        Args:
+            deadline: that of the call.
+        """
+        self.in_vain = None
+        line, ident = self.lines.get(shared), caller.frames[0][1]
+        if line is not None and caller in line.callers:
+            return True
+        known, since = self._since.get(caller, (-1, 0.0))
+        if caller.ended or known == ident:  # it stood in line before
+            self._since.pop(caller, None)
+            return False
+        since = monotonic()
+        self._since[caller] = ident, since
+        if line is None:
+            line = self.lines[shared] = _Line(since + PATIENCE)
+        line.callers[caller] = min(since + LONGEST, inf if deadline is None else deadline)
+        return True
+
+    def ran(self, caller: Caller, shared: Shared) -> None:
+        """Let whoever is next try again, as a call of the object has run: this caller's."""
+        self._since.pop(caller, None)
+        line = self.lines.get(shared)
+        if line is None:
+            return
+        line.callers.pop(caller, None)
+        line.due = monotonic() + PATIENCE
+        if shared.actor.may_go_on():
+            for following in list(line.callers)[:1]:
+                self._resume(following)
+
+    def due_in(self) -> float | None:
+        """Return the seconds until one has waited long enough; None if none waits."""
+        moments = [min(line.due, *line.callers.values(), inf) for line in list(self.lines.values())]
+        return max(0.0, min(moments) - monotonic()) if moments else None
+
+    def expire(self) -> None:
+        """Let those be workers' who have waited long enough."""
+        now = monotonic()
+        for shared, line in list(self.lines.items()):
+            is_over = line.due <= now
+            for caller, until in list(line.callers.items()):
+                if is_over or until <= now:
+                    self._resume(caller)
+                    line.callers.pop(caller, None)
+            if not line.callers:
+                self.lines.pop(shared, None)
+
+    def left(self, caller: Caller) -> None:
+        """Do without the caller's first frame; more than once, maybe."""
+        self._since.pop(caller, None)
+        for line in list(self.lines.values()):
+            line.callers.pop(caller, None)

@@ -1,0 +1,238 @@
+"""Calls that have to wait are tried again before workers are given them."""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from multiprocessing.context import BaseContext
+from typing import Any
+
+import pytest
+
+from pipeproxy import Listener, share, submit, timeout
+from pipeproxy._managed.registry import Registration, Registry
+from pipeproxy._reentrant import RLock
+
+from .children import Child, outcome, poll_until
+from .support import PATIENCE, is_readable, workers
+
+pytestmark = pytest.mark.usefixtures("descriptors_kept")
+
+LOCKS: list[Callable[[], Any]] = [threading.Lock, RLock, threading.Semaphore]
+LOCKS += [lambda: threading.Condition(threading.Lock()), lambda: threading.Condition(RLock())]
+OF = ["Lock", "RLock", "Semaphore", "Condition of a Lock", "Condition of an RLock"]
+every_lock = pytest.mark.parametrize("make", LOCKS, ids=OF)
+
+
+@pytest.fixture
+def listener() -> Iterator[Listener[Any]]:
+    with Listener() as listener:
+        yield listener
+
+
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What waits is given to no worker before its deadline: only another try can end it."""
+    monkeypatch.setattr("pipeproxy._retries.PATIENCE", 10 * PATIENCE)
+    monkeypatch.setattr("pipeproxy._retries.LONGEST", 10 * PATIENCE)
+
+
+def lines_of(listener: Listener[Any]) -> list[Any]:
+    return list(listener._service.dispatch.errands.retries.lines.values())
+
+
+def waiting_at(listener: Listener[Any]) -> int:
+    return sum(len(line.callers) for line in lines_of(listener))
+
+
+def add_alone(lock: Any, cell: Any, times: int) -> None:
+    for _ in range(times):
+        with lock:
+            cell.append(cell.pop() + 1)
+
+
+def note_inside(lock: Any, order: Any, number: int) -> None:
+    with lock:
+        order.append(number)
+
+
+def add_by_handle(handle: Any, cell: Any, times: int) -> None:
+    for _ in range(times):
+        handle.call("acquire")
+        cell.append(cell.pop() + 1)
+        handle.call("release")
+
+
+def put_many(shared: Any, number: int) -> None:
+    for item in range(number):
+        shared.put(item)
+
+
+def get_many(shared: Any, number: int) -> list[int]:
+    return [shared.get() for _ in range(number)]
+
+
+def take_later(lock: Any) -> None:
+    _taken.append(submit(lock.acquire))
+
+
+def cancel_it() -> Any:
+    future = _taken.pop()
+    return future.cancel() or outcome(future.result, PATIENCE)[:2]
+
+
+_taken: list[Future[bool]] = []
+
+
+def take_within(seconds: float, lock: Any) -> Any:
+    with timeout(seconds):
+        return outcome(lock.acquire)[:2]
+
+
+@pytest.mark.usefixtures("patient")
+@every_lock
+def test_who_gives_a_lock_back_lets_the_next_one_go_on(
+    listener: Listener[Any], make: Callable[[], Any], context: BaseContext
+) -> None:
+    lock, cell = listener.share(make()), listener.share([0])
+    children = [Child(context, add_alone, lock, cell, 100) for _ in range(4)]
+    for child in children:
+        child.result(listener)
+        child.end()
+    assert cell.pop() == 400
+    assert workers() == 0
+
+
+@pytest.mark.usefixtures("patient")
+def test_so_does_who_calls_it_by_a_handle_of_a_managers(listener: Listener[Any]) -> None:
+    registry = Registry({"Lock": Registration(threading.Lock, ("acquire", "release"), {}, None)})
+    lock = listener.share(registry.handle("Lock", (), {}, False).handle)
+    cell = listener.share([0])
+    children = [Child("fork", add_by_handle, lock, cell, 100) for _ in range(4)]
+    for child in children:
+        child.result(listener)
+        child.end()
+    assert cell.pop() == 400
+    assert workers() == 0
+
+
+@pytest.mark.usefixtures("patient")
+@every_lock
+def test_who_comes_first_is_the_next(listener: Listener[Any], make: Callable[[], Any]) -> None:
+    lock, order = listener.share(make()), listener.share([])
+    with Child("fork", lock.acquire) as holder:
+        holder.result(listener)
+        children = []
+        for number in range(4):
+            children.append(Child("fork", note_inside, lock, order, number))
+            poll_until(lambda: waiting_at(listener) == len(children), listener)
+        children.pop(1).kill()
+        poll_until(lambda: waiting_at(listener) == 3, listener)
+        holder.do(lock.release).result(listener)
+    for child in children:
+        child.result(listener)
+        child.end()
+    assert list(order) == [0, 2, 3]
+    assert workers() == 0
+
+
+@pytest.mark.usefixtures("patient")
+def test_as_many_go_on_as_there_is_room_for(listener: Listener[Any]) -> None:
+    target = threading.Semaphore(0)
+    semaphore = listener.share(target)
+    children = [Child("fork", semaphore.acquire) for _ in range(4)]
+    poll_until(lambda: waiting_at(listener) == 4, listener)
+    with Child("fork", semaphore.release, 3) as other:
+        other.result(listener)
+        poll_until(lambda: sum(child._control.poll() for child in children) == 3, listener)
+        other.do(semaphore.release).result(listener)
+        for child in children:
+            assert child.result(listener) is True
+            child.end()
+
+
+@pytest.mark.usefixtures("patient")
+def test_those_who_fill_a_queue_and_those_who_empty_it_let_each_other_go_on(
+    listener: Listener[Any],
+) -> None:
+    shared: Any = listener.share(queue.Queue(1))
+    with Child("fork", put_many, shared, 100) as one, Child("fork", get_many, shared, 100) as other:
+        one.result(listener)
+        assert other.result(listener) == list(range(100))
+    assert workers() == 0
+
+
+@pytest.mark.usefixtures("patient")
+def test_what_is_cancelled_is_not_tried_again(listener: Listener[Any]) -> None:
+    target = threading.Lock()
+    lock = listener.share(target)
+    with Child("fork", lock.acquire) as holder, Child("fork") as other:
+        holder.result(listener)
+        other.do(take_later, lock).result(listener)
+        poll_until(lambda: waiting_at(listener) == 1, listener)
+        other.do(cancel_it).result(listener)
+        holder.do(lock.release).result(listener)
+        poll_until(lambda: not target.locked(), listener)
+        assert other.do(lock.acquire).result(listener) is True
+
+
+@pytest.mark.usefixtures("patient")
+def test_what_has_a_deadline_is_tried_again_as_well(listener: Listener[Any]) -> None:
+    target = threading.Lock()
+    lock = listener.share(target)
+    with Child("fork", lock.acquire) as holder, Child("fork") as other:
+        holder.result(listener)
+        for _ in range(3):
+            assert other.do(take_within, 0.05, lock).result(listener) == ("raised", "CallTimeout")
+        poll_until(lambda: waiting_at(listener) == 0, listener)
+        other.do(take_within, 10 * PATIENCE, lock)
+        poll_until(lambda: waiting_at(listener) == 1, listener)
+        holder.do(lock.release).result(listener)
+        assert other.result(listener) == ("returned", True)
+
+
+def test_what_nobody_lets_go_on_becomes_a_workers(listener: Listener[Any]) -> None:
+    target = threading.Lock()
+    target.acquire()
+    with Child("fork", listener.share(target).acquire) as child:
+        while not listener._service.dispatch.errands.workers._all:
+            assert is_readable(listener.fileno())  # as an event loop waits for something to do
+            listener.poll()
+        target.release()  # at home, which nobody who serves sees
+        assert child.result(listener) is True
+
+
+def test_what_nobody_lets_go_on_becomes_a_workers_beside_an_event_loop() -> None:
+    target = threading.Lock()
+    target.acquire()
+    lock, listener = share(target)
+
+    async def serve(child: Child) -> Any:
+        serving = asyncio.create_task(listener.serve_async())
+        await asyncio.to_thread(poll_until, workers)
+        target.release()
+        taken = await asyncio.to_thread(child.result)
+        listener.close()
+        await serving
+        return taken
+
+    with Child("fork", lock.acquire) as child:
+        assert asyncio.run(serve(child)) is True
+
+
+def test_who_is_gone_stands_in_no_line(listener: Listener[Any]) -> None:
+    target = threading.Lock()
+    target.acquire()
+    lock = listener.share(target)
+    for _ in range(3):
+        child = Child("fork", lock.acquire)
+        poll_until(lambda: waiting_at(listener) or workers(), listener)
+        child.kill()
+        poll_until(lambda: listener.stats().clients == 0, listener)
+        poll_until(lambda: workers() == 0, listener)
+    retries = listener._service.dispatch.errands.retries
+    poll_until(lambda: not retries.lines, listener)
+    assert not retries._since
