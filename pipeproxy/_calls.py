@@ -200,6 +200,44 @@ class Owner:
             OwnerDied, ListenerClosed, CallLost: nobody will answer.
             CodecError: an argument cannot travel.
         """
+        flight, payload = self.lines.flight(), codec.encode_atoms(args, kwargs)
+        if (
+            flight is None
+            or payload is None
+            or promise is None
+            or len(payload) > BULK_FROM
+            or here.serves is not None
+            or here.server is not None
+            or _deadline.current() is not None
+            or self._pool.in_use
+            or any(self._minded)
+            or flight.is_full()
+        ):
+            self._start_with_all(number, plain, member, args, kwargs, promise, payload)
+            return
+        # Nearly every call, of many.
+        ident = next(idents)
+        promise.arm(ident, self, (plain, member, args))
+        promise.flight = flight
+        frame = pack_header(len(payload), ident, number, member, CALL) + payload
+        if not flight.put(frame, promise, promise.waits):
+            self._exchange.send(frame, promise, None, None)
+
+    def _start_with_all(  # noqa: PLR0913, PLR0917 - as `start`, and what was made of it
+        self,
+        number: int,
+        plain: Plain,
+        member: int,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any] | None,
+        promise: Promise | None,
+        payload: bytes | None,
+    ) -> None:
+        """As `start`, whatever goes with it.
+
+        Args:
+            payload: its arguments, if nobody need be asked about any.
+        """
         if self.inside.blocks:
             self.inside.leave_forgotten()
         served = here.served
@@ -210,7 +248,7 @@ class Owner:
                 fulfil(promise, call, name_of(plain, member, args))
                 return
         deadline = _deadline.current()
-        kind, payload, lent, lease = CALL, codec.encode_atoms(args, kwargs), None, None
+        kind, lent, lease = CALL, None, None
         if payload is None or served is not None or deadline is not None or self._pool.in_use:
             kind, payload, lent, lease = self._request(
                 plain, member, args, kwargs, payload, served, deadline
@@ -221,7 +259,7 @@ class Owner:
             ident = 0
             if promise is not None:
                 ident = next(idents)
-                promise.arm(ident, deadline, self, (plain, member, args), lent, lease)
+                promise.arm(ident, self, (plain, member, args), deadline, lent, lease)
             if len(payload) > LIMIT:
                 raise oversized(len(payload))
             frame = pack_header(len(payload), ident, number, member, kind) + payload

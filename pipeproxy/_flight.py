@@ -31,7 +31,9 @@ from .codecs.pickle import encode_failure
 from .errors import CallLost
 
 #: Calls of one line that may be in flight: more wait until some of them are answered.
-MOST_CALLS: Final = 1024
+MOST_CALLS: Final = 2048
+#: Of those, as many as a `batch` keeps back: the others can be answered meanwhile.
+_MOST_KEPT: Final = 1024
 #: Frames above this many bytes are waited for until they are written.
 _LARGE: Final = 1 << 16
 #: Frames that are gathered before the thread itself writes them: the courier may be slow to come.
@@ -145,17 +147,19 @@ class Flight:
         if pending is not None and pending.deadline is not None:
             self._is_timed = True
             self._carrier.take(self, pending.deadline)
-        if batched and gather and len(outbox) < MOST_CALLS:
+        if batched and gather and len(outbox) < _MOST_KEPT:
             self._keep(_LONGEST_BATCH)
         elif batched or not self.pending or not len(outbox) % _WORTH_A_WRITE:
             self.hurry()  # not with each that follows: the courier may be about to write them all
-        elif self.kept is None or self.kept is not self._awaited:
+        else:
             self._keep(_GATHERING)
         return True
 
     def _keep(self, seconds: float) -> None:
         """Let the courier write what is not yet written, so many seconds after the first of it."""
         moment = self.kept
+        if moment is not None and moment is self._awaited:
+            return
         if moment is None:
             moment = self.kept = monotonic() + seconds
         self._carrier.take(self, moment)

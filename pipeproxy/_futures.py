@@ -81,11 +81,23 @@ class Future(futures.Future[T], Promise):
     _state = _PENDING
     _result: Any = None
     _exception: BaseException | None = None
+    _waiting: list[Any] | None = None
+    _called_back: list[Any] | None = None
+    # What the base class would make here is the class's own, or made when it is first needed:
+    # thousands of futures are often made at once, and most of them are only asked for the result.
+    __init__ = object.__init__
 
-    def __init__(self) -> None:
-        # All that the base class does but for the condition, or what is as the class has it.
-        self._waiters: list[Any] = []
-        self._done_callbacks: list[Any] = []
+    @property
+    def _waiters(self) -> list[Any]:  # type: ignore[override]
+        if self._waiting is None:
+            self._waiting = []
+        return self._waiting
+
+    @property
+    def _done_callbacks(self) -> list[Any]:
+        if self._called_back is None:
+            self._called_back = []
+        return self._called_back
 
     @property
     def _condition(self) -> _Lock:  # type: ignore[override]
@@ -154,10 +166,15 @@ class Future(futures.Future[T], Promise):
         with _shared.lock:
             self._result = value
             self._state = _FINISHED
-            for waiter in self._waiters:
-                waiter.add_result(self)
-        if self._done_callbacks:
+            if self._waiting:
+                self._tell_waiters()
+        if self._called_back:
             self._invoke_callbacks()  # type: ignore[attr-defined]
+
+    # Apart from its caller, as a loop inside a `with` is in part outside of it.
+    def _tell_waiters(self) -> None:
+        for waiter in self._waiters:
+            waiter.add_result(self)
 
     def refuse(self, error: BaseException) -> None:
         """Let it be the exception; not if the call was cancelled before it was sent."""
@@ -168,7 +185,7 @@ class Future(futures.Future[T], Promise):
 
     def forked(self) -> None:
         """In a forked child: its parent gets the answer, and does what is to be done with it."""
-        self._done_callbacks, self._waiters = [], []
+        self._waiting = self._called_back = None
         self._exception = futures.CancelledError(
             "this process was forked while the call was under way; its parent gets the answer"
         )
@@ -188,7 +205,7 @@ def submit(method: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> futu
 def submit(method: Callable[..., Any], /, *args: Any, **kwargs: Any) -> futures.Future[Any]:
     """Begin a call and return its future, a `concurrent.futures.Future`.
 
-    Calls of one thread are begun in their order, whatever verbs it uses. At most 1,024 of one
+    Calls of one thread are begun in their order, whatever verbs it uses. At most 2,048 of one
     thread and owner are under way; one more waits until some are answered. Callbacks of futures run
     in a thread that receives the answers of all, so they must be short.
 

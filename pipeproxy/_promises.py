@@ -47,11 +47,11 @@ class Promise(Promised):
     def arm(  # noqa: PLR0913, PLR0917 - all that is known of the call
         self,
         ident: int,
-        deadline: float | None,
         owner: Reader,
         where: tuple[Plain, int, tuple[Any, ...]],
-        lent: Any,
-        lease: Lease | None,
+        deadline: float | None = None,
+        lent: Any = None,
+        lease: Lease | None = None,
     ) -> None:
         """Be the promise of this call, which is about to be sent."""
         self.ident, self._owner, self._where = ident, owner, where
@@ -71,17 +71,19 @@ class Promise(Promised):
 
     def settle(self, kind: int, payload: bytes | memoryview) -> None:
         """See `Pending`."""
-        plain, member, args = self._where
-        self._be_over()
+        (plain, member, args), lease = self._where, self._lease
+        self._where, self.flight = _OVER, None  # as `_be_over`
+        if self._lent is not None:
+            self._lent = None
         try:
-            value = self._owner.read(kind, payload, plain, member, args, self._lease)
+            value = self._owner.read(kind, payload, plain, member, args, lease)
         except BaseException as error:  # it cannot be rebuilt here
             self._owner.abandon(self.ident, error, None, came=True)
             self.refuse(error)
             return
         finally:
-            if self._lease is not None:
-                self._lease.end(kind)
+            if lease is not None:
+                lease.end(kind)
         if kind & BARE == RESULT:
             self.keep(value)
         else:

@@ -54,6 +54,7 @@ class Proxy:
     if TYPE_CHECKING:
         _pipeproxy_link: Link
         _pipeproxy_members: ClassVar[Members]
+        _pipeproxy_functions: ClassVar[frozenset[Any]]
         _pipeproxy_class: ClassVar[Callable[[], type[Any] | None]]
 
     #: An array and a proxy are added by one call of ``__radd__``, not by one for each element.
@@ -260,7 +261,9 @@ def _make_class(plain: Plain) -> type[Proxy]:
         getter = None if number is None else _reader(number)
         namespace[member_name(attribute)] = property(getter, doc=text)
     filename = f"<pipeproxy {name} {next(_numbers)}>"
-    namespace.update(functions(filename, module, qualname, methods, plain[9]))
+    made = dict(functions(filename, module, qualname, methods, plain[9]))
+    namespace.update(made)
+    namespace["_pipeproxy_functions"] = frozenset(made.values())
     if not _CONCATENATED.isdisjoint(plain[3]) and {"__add__", "copy"} <= namespace.keys():
         namespace.setdefault("__radd__", _concatenated)
     cls = type(name, (Proxy,), namespace)

@@ -14,7 +14,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from ._gathering import begin_batch, end_batch
 from ._members import RUN
-from ._proxy import Proxy, bind, link_of
+from ._proxy import bind, link_of
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -55,7 +55,7 @@ def begin(
     try:
         proxy, function = method.__self__, method.__func__
         kind = type(proxy)
-        is_its = vars(kind).get(function.__name__) is function and issubclass(kind, Proxy)
+        is_its = function in kind._pipeproxy_functions
     except AttributeError:
         is_its = False
     if not is_its:

@@ -211,22 +211,25 @@ class Decoder:
             data = b"".join(self._parts)
             self._parts = []
         frames: list[Frame] = []
-        start, end = 0, len(data)
+        plain, start, end = self._plain, 0, len(data)
         wanted = HEADER_SIZE
         while start + HEADER_SIZE <= end:
             size, ident, number, member, kind = unpack_header(data, start)
-            if size > LIMIT or kind not in self._legal:
-                raise ProtocolError(f"a frame of kind {kind} and {size} bytes is not legal here")
             begin = start + HEADER_SIZE
             stop = begin + size
-            if stop > end:
+            if kind in plain and size <= _VIEW_FROM and stop <= end:  # as nearly always
+                frames.append((kind, ident, number, member, data[begin:stop]))
+            elif size > LIMIT or kind not in self._legal:
+                raise ProtocolError(f"a frame of kind {kind} and {size} bytes is not legal here")
+            elif stop > end:
                 wanted = HEADER_SIZE + size
                 break
-            payload = data[begin:stop] if size <= _VIEW_FROM else memoryview(data)[begin:stop]
-            if kind == BATCH:
-                frames += _frames_in(payload, self._legal)
             else:
-                frames.append((kind, ident, number, member, payload))
+                payload = data[begin:stop] if size <= _VIEW_FROM else memoryview(data)[begin:stop]
+                if kind == BATCH:
+                    frames += _frames_in(payload, self._legal)
+                else:
+                    frames.append((kind, ident, number, member, payload))
             start = stop
         self.missing = 0
         if start < end:

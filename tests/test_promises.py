@@ -67,7 +67,7 @@ class Flown:
 
 def armed(promise: Any, owner: Owner, *, args: Any = ()) -> Any:
     went: Any = Went(owner)
-    promise.arm(7, None, owner, ((), 5, args), went, went)
+    promise.arm(7, owner, ((), 5, args), None, went, went)
     promise.flight = Flown()
     return promise
 

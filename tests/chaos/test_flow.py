@@ -177,7 +177,7 @@ def in_flight_of_a_stopped_owner(seed: int, calls: int = 20_000) -> Tally:
         for number in range(calls):
             begun.append(submit(proxy.echo, (number, bytes(random.choice((0, 0, 0, 3000))))))
             if number % 100 == 0:
-                most = max(most, sum(not future.done() for future in begun[-2000:]))
+                most = max(most, sum(not future.done() for future in begun[-4000:]))
         lost = sum(future.result(PATIENCE)[0] != n for n, future in enumerate(begun))
         over.set()
         hands.join()

@@ -344,13 +344,13 @@ def stopped() -> Iterator[tuple[list[Any], Callable[[], None]]]:
 
 def test_no_more_than_some_are_in_flight(stopped: tuple[list[Any], Callable[[], None]]) -> None:
     [proxy], go_on = stopped
-    begun = [submit(proxy.note, number) for number in range(1024)]
+    begun = [submit(proxy.note, number) for number in range(2048)]
     with timeout(0.02), pytest.raises(CallTimeout):
         submit(proxy.note, "one too many")
     go_on()
-    assert [f.result(PATIENCE) for f in begun] == list(range(1024))
+    assert [f.result(PATIENCE) for f in begun] == list(range(2048))
     assert proxy.note("last") == "last"
-    assert proxy.words() == ["first", *range(1024), "last"]
+    assert proxy.words() == ["first", *range(2048), "last"]
 
 
 def test_a_call_whose_deadline_passes_before_it_is_sent_never_runs(
