@@ -19,7 +19,9 @@ The rooms of this package, from the doors down; each imports only what stands be
              _answers > _errands                   calls that take longer than a turn
              _errands > _batches, _workers         many at once, in threads of their own
              _batches > _tasks                     in an event loop
+             _errands > _retries                   calls that are tried again before they wait
     faces    _locked, _orphans, _lent              several calls as one; what a client lends
+             _reach                                is somebody there; what is given back
              _futures, _awaited > _verbs           calls that are not waited for, and how they begin
              _lent > _home > _outgoing             objects at home; what leaves, and how
              _outgoing > _references > _faces      references; what an object shows
@@ -97,6 +99,7 @@ if typing.TYPE_CHECKING:
     from ._listener import Listener, share
     from ._locked import locked
     from ._orphans import end_with
+    from ._reach import is_alive, ping, release
     from ._shared import Shared
     from ._spawn import Host, spawn, spawning
     from ._values import by_value, by_view
@@ -134,12 +137,15 @@ __all__ = [
     "end_with",
     "exposed",
     "hidden",
+    "is_alive",
     "locked",
     "notify",
     "oneway",
+    "ping",
     "proxied",
     "published",
     "readonly",
+    "release",
     "run",
     "share",
     "spawn",
@@ -161,8 +167,11 @@ _LATER = {
     "by_view": "_values",
     "cancelled": "_waits",
     "end_with": "_orphans",
+    "is_alive": "_reach",
     "locked": "_locked",
     "notify": "_verbs",
+    "ping": "_reach",
+    "release": "_reach",
     "run": "_verbs",
     "share": "_listener",
     "spawn": "_spawn",

@@ -110,7 +110,8 @@ class Attendance:
         if self._said or self._sought:
             self._speak()
         for caller in list(self.ready):
-            answered += self.attend(caller)
+            # What it said meanwhile is told of by its descriptor.
+            answered += self._attend_to_all(caller, reads=not caller.frames)
             # Only now, for an interrupt; and a turn inside a call may have done it already.
             if caller in self.ready:
                 self.ready.remove(caller)
@@ -200,7 +201,7 @@ class Attendance:
         caller.running = ident
         reply = self.dispatch.call(caller, frame)
         if reply is None:
-            return self._attend_to_all(caller)
+            return self._attend_to_all(caller, reads=False)
         if self.callers.closed:
             raise _closed()
         if self._publications:
@@ -219,11 +220,12 @@ class Attendance:
         self.in_hand = None
         return 1
 
-    def _attend_to_all(self, caller: Caller, data: bytes = b"") -> int:
+    def _attend_to_all(self, caller: Caller, data: bytes = b"", *, reads: bool = True) -> int:
         """As `attend`, whatever there is to be minded.
 
         Args:
             data: what was read just now.
+            reads: it may have said more.
         """
         if caller.serving and not self._is_over(caller):
             return 0
@@ -232,7 +234,7 @@ class Attendance:
         if not (caller.ended or caller.pipe.closed):
             if caller.unsent:
                 caller.flush()
-            if not caller.paused:
+            if reads and not caller.paused:
                 self.read(caller, data)
         try:
             answered = self._serve(caller) if caller.frames else 0

@@ -19,7 +19,19 @@ from ._members import Plain, name_of, parameters_of
 from ._parcels import BULK_FROM, Encoded, Parcel, pack
 from ._pool import Key, Lease, Pool
 from ._promises import Promise, Unheard, fulfil
-from ._wire import BARE, CALL, CALL_WITHIN, LIMIT, RESULT, UP, UP_RESULT, oversized, pack_header
+from ._wire import (
+    BARE,
+    CALL,
+    CALL_WITHIN,
+    LIMIT,
+    RELEASE,
+    RESULT,
+    UP,
+    UP_RESULT,
+    oversized,
+    pack_header,
+    pack_pairs,
+)
 from .codecs import pickle as codec
 from .errors import CodecError, ListenerClosed, OwnerDied
 
@@ -73,6 +85,16 @@ class Owner:
         self.held.forked()
         self.inside.forked()
         self._pool.forked()
+
+    def give_back(self, number: int, proxy: object) -> None:
+        """Give back what a proxy holds of an object, and tell the owner if that takes no wait."""
+        held = self.held.let_go(number, proxy)
+        if held is None or not self.route.address:
+            return
+        try:
+            self.lines.post(RELEASE, number, pack_pairs([(held.ident, number)]))
+        except (OwnerDied, ListenerClosed):
+            pass  # there is nobody to give it back to
 
     def read_published(self, number: int, index: int, latest: list[Any]) -> Any:
         """Return the value of a published attribute; see `pipeproxy._readings.Readings.read`.

@@ -91,6 +91,20 @@ class Known:
             self._held[number] = new
         return value, new
 
+    def let_go(self, number: int, value: object) -> Held | None:
+        """Forget what stands for an object, though it lives; it is not to be used any more.
+
+        Returns:
+            Its reference, if the object is to be given back.
+        """
+        found, held = self.get(number)
+        if found is not value or held is None:
+            return None
+        with self._right:
+            if self._held.get(number) is held:
+                del self._held[number]
+        return None if held.is_kept() else held
+
     def keep(self, number: int) -> None:
         """Hold an object for as long as this process lives: it is pickled."""
         held = self._held.get(number)
@@ -159,6 +173,12 @@ class Holdings(Known):
             self.abandon(ident)
             raise
         return value
+
+    def let_go(self, number: int, value: object) -> Held | None:
+        found, held = self.get(number)
+        if found is value and held is not None and not held.is_kept():
+            self.untold[RELEASE, held.ident, number] = None  # first, for an interrupt
+        return super().let_go(number, value)
 
     def abandon(self, ident: int, *, came: bool = True) -> None:
         """Want nothing of what the reply to a call holds.

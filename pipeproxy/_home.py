@@ -163,6 +163,12 @@ class Home:
         except Released:
             pass
 
+    def _give_back(self, number: int, proxy: object) -> None:
+        """Give up what a proxy of this process holds."""
+        held = self._known.let_go(number, proxy)
+        if held is not None:
+            self._objects.drop(number, held)
+
     def _proxy(self, shared: Shared) -> Any:
         """Return the proxy of an object, which holds it for as long as it lives."""
         now = object()  # holds it until the proxy does: another thread may drop the last other one
@@ -188,6 +194,7 @@ class Home:
         link.enter = partial(self._enter, shared)
         link.leave = link.withdraw = partial(self._leave, shared.section)
         link.keep = partial(self._keep, shared.number)
+        link.give_back = partial(self._give_back, shared.number)
         link.read = _ask
         return make_proxy(plain, link)
 
@@ -425,7 +432,7 @@ class Home:
             link = link_of(value)
             home = homes.get(link.route.listener)
             if home is not None and (home is self or not link.route.address):
-                return home.target_of(link.number)
+                return home.target_of(link.reference[1])
         return itself(value)
 
 

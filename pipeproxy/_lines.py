@@ -238,6 +238,12 @@ class Lines:
                 raise self.died() from None
         return self._life
 
+    def is_open(self) -> bool:
+        """Whether the owner may answer still, as far as is known without asking it."""
+        if self._farewell or (self._life is not None and _life.is_dead(self._life)):
+            return False
+        return not self._is_shut() if self.route.address else _life.exists(self.route.pid)
+
     def is_dead(self) -> bool:
         """Whether the owner is seen to be dead."""
         if self._life is None:

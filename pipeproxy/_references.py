@@ -13,7 +13,7 @@ from functools import partial
 from math import inf
 from time import monotonic
 from types import GeneratorType
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 
 from . import _deadline
 from ._activities import Served, activity_of, here
@@ -66,12 +66,15 @@ class Link:
             entered: if that is no more, the section is left. Likewise.
         keep: let the object live for as long as this process. Likewise.
         read, latest: how published attributes are read without a call; see `_readings`. Likewise.
+        give_back: give back what a proxy holds of the object, which is not to be used. Likewise.
+        is_released: it leads nowhere any more.
     """
 
     __slots__ = (
         "__weakref__",
         "call",
         "enter",
+        "give_back",
         "keep",
         "latest",
         "leave",
@@ -90,6 +93,8 @@ class Link:
     withdraw: Callable[[int], None]
     keep: Callable[[], None]
     read: Callable[[int, list[Any]], Any]
+    give_back: Callable[[object], None]
+    is_released = False
 
     def __init__(self, route: Route, number: int, plain: Plain) -> None:
         self.route = route
@@ -105,6 +110,7 @@ class Link:
         self.leave = partial(owner.inside.leave, self.number)
         self.withdraw = partial(owner.inside.withdraw, self.number)
         self.keep = partial(owner.held.keep, self.number)
+        self.give_back = partial(owner.give_back, self.number)
         self.read = partial(owner.read_published, self.number)
         return self
 
@@ -130,6 +136,37 @@ class Link:
         """
         self.keep()
         return rebuild, (tuple(self.route), self.number, plain)
+
+    def release(self, proxy: object) -> None:
+        """Lead nowhere from now on, and give back what the proxy holds; once."""
+        if self.is_released:
+            return
+        self.__class__ = _Cut  # first: whatever an interrupt leaves half done, nobody uses it
+        self.call = self.start = self.enter = self.keep = self.read = _refuse
+        self.latest = unread(self.plain)
+        self.give_back(proxy)
+
+
+class _Cut(Link):
+    """The link of a proxy that was released."""
+
+    __slots__ = ()
+    is_released = True
+
+    @property
+    def place(self) -> str:
+        return f"process {self.route.pid}, released"
+
+    @property
+    def reference(self) -> NoReturn:
+        _refuse()
+
+    def reduce(self, plain: Plain) -> NoReturn:
+        _refuse()
+
+
+def _refuse(*args: object, promise: object = None) -> NoReturn:
+    raise Released("this proxy was given back, by release(); ask for the object again")
 
 
 class AtHome(Protocol):

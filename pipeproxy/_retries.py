@@ -51,6 +51,8 @@ class Retries:
         self.lines: dict[Shared, _Line] = {}
         self.in_vain: Frame | None = None
         self._resume = resume
+        #: Nothing has waited long enough before this moment.
+        self._due = inf
         #: The idents of first frames that were tried in vain, and when they first were.
         self._since: dict[Caller, tuple[int, float]] = {}
 
@@ -77,7 +79,8 @@ class Retries:
         self._since[caller] = ident, since
         if line is None:
             line = self.lines[shared] = _Line(since + PATIENCE)
-        line.callers[caller] = min(since + LONGEST, inf if deadline is None else deadline)
+        until = line.callers[caller] = min(since + LONGEST, inf if deadline is None else deadline)
+        self._due = min(self._due, line.due, until)
         return True
 
     def ran(self, caller: Caller, shared: Shared) -> None:
@@ -93,21 +96,27 @@ class Retries:
                 self._resume(following)
 
     def due_in(self) -> float | None:
-        """Return the seconds until one has waited long enough; None if none waits."""
-        moments = [min(line.due, *line.callers.values(), inf) for line in list(self.lines.values())]
-        return max(0.0, min(moments) - monotonic()) if moments else None
+        """Return the seconds until one may have waited long enough; None if none waits."""
+        return max(0.0, self._due - monotonic()) if self.lines else None
 
     def expire(self) -> None:
         """Let those be workers' who have waited long enough."""
         now = monotonic()
+        if now < self._due:
+            return
+        self._due = now  # until all is seen to: an interrupt may come
+        due = inf
         for shared, line in list(self.lines.items()):
             is_over = line.due <= now
             for caller, until in list(line.callers.items()):
                 if is_over or until <= now:
                     self._resume(caller)
                     line.callers.pop(caller, None)
-            if not line.callers:
+            if line.callers:
+                due = min(due, line.due, *line.callers.values())
+            else:
                 self.lines.pop(shared, None)
+        self._due = due
 
     def left(self, caller: Caller) -> None:
         """Do without the caller's first frame; more than once, maybe."""

@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 from ._objects import Client
-from ._waits import UNWANTED, check_wanted, client_here, is_gone, keep_undo, slices
+from ._waits import UNWANTED, check_may_wait, check_wanted, client_here, is_gone, keep_undo, slices
 
 #: Takes something: as the `acquire` of a lock or a semaphore, with the same arguments.
 Acquire = Callable[..., bool]
@@ -115,7 +115,10 @@ def take(tried: object, acquire: Acquire, timeout: float | None) -> bool:
     Raises:
         MustWait, CallTimeout, Cancelled, ClientDied, ListenerClosed: as of `slices`.
     """
-    return acquire(False) or any(acquire(True, seconds) for seconds in slices(tried, timeout))
+    if acquire(False):
+        return True
+    check_may_wait(tried)  # `slices` does, but takes longer to say so
+    return any(acquire(True, seconds) for seconds in slices(tried, timeout))
 
 
 def take_lock(tried: object, acquire: Acquire, blocking: bool, timeout: float | None) -> bool:

@@ -43,7 +43,7 @@ def measured(peer: str, work: str, pin: str, scale: float) -> float:
     done = subprocess.run(
         command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True, timeout=_LIMIT
     )
-    return float(done.stdout)
+    return float(done.stdout.splitlines()[-1])  # peers may say something before
 
 
 def import_seconds(program: str) -> float:
