@@ -26,6 +26,7 @@ from ._wire import (
     CALL,
     CALLS,
     CANCEL,
+    CROWDED,
     HEADER_SIZE,
     KEPT,
     UP_FAILURE,
@@ -35,7 +36,7 @@ from ._wire import (
     unpack_header,
 )
 from .errors import ListenerClosed, ProtocolError
-from .transports.pipe import READ_SIZE
+from .transports.pipe import READ_SIZE, cores
 
 _ANSWERS: Final = frozenset({UP_RESULT, UP_FAILURE})
 
@@ -88,6 +89,8 @@ class Attendance:
         self.ready: deque[Caller] = deque()
         self.eager = False
         self._listened = 0.0
+        #: Calls answered in the shortest way, and the cores for who waits for the next answers.
+        self._answered, self._cores = 0, cores()
         self.beside = beside
         self.alert = alert
         self._publications = objects.publications
@@ -208,7 +211,10 @@ class Attendance:
             self._objects.publisher.look()
         if not caller.ended:
             kind, answer = reply
-            head = pack_header(len(answer), ident, 0, 0, kind)
+            self._answered += 1
+            others = self._answered - caller.answered - 1
+            caller.answered = self._answered
+            head = pack_header(len(answer), ident, 0, CROWDED if others > self._cores else 0, kind)
             if caller.client.lender is not None:
                 head = caller.given_back() + head
             if len(answer) > _JOIN_BELOW:

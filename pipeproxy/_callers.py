@@ -128,6 +128,7 @@ class Caller(Channel):
         tasks: those of its calls that run as tasks, or wait in batches, by their keys.
         alone: the idents of calls that run in no batch, as they had to wait.
         running: the ident of the call that runs just now, unless it is a task; or of the latest.
+        answered: how many calls, of all channels, were answered when one of this one was.
         given_up: the ident of the latest such call that the client gave up.
         worker: what runs its calls that may wait.
         wait: what the first of its frames waits for, if it does.
@@ -137,6 +138,7 @@ class Caller(Channel):
     __slots__ = (
         "activity",
         "alone",
+        "answered",
         "asked",
         "client",
         "ended",
@@ -177,7 +179,7 @@ class Caller(Channel):
         self.errand: Errand | None = None
         self.tasks: dict[object, Errand] = {}
         self.alone: set[int] = set()
-        self.running = self.given_up = 0
+        self.running = self.given_up = self.answered = 0
         self.worker: Any = None
         self.undo: Callable[[], object] | None = None
         self.wait: Wait | None = None

@@ -186,8 +186,10 @@ class Exchange:
                 line.wait(None)
                 data = line.read(READ_SIZE) or b""
                 if len(data) > HEADER_SIZE:
-                    size, of, _, _, kind = unpack_header(data)
+                    size, of, _, crowded, kind = unpack_header(data)
                     if of == ident and kind == RESULT and len(data) == HEADER_SIZE + size:
+                        if crowded:
+                            line.rest()
                         line.busy = False
                         return kind, data[HEADER_SIZE:]
                 frames = line.decoder.feed(data)

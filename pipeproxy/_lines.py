@@ -49,9 +49,10 @@ class Line(Channel):
         said: some of it may have been written.
         flight: what is in flight on it, see `pipeproxy._flight`; None if nothing is.
         wait: ``wait(seconds)``: what is ready, nothing after so many seconds.
+        rest: let the next wait sleep at once.
     """
 
-    __slots__ = ("busy", "flight", "ident", "said", "wait")
+    __slots__ = ("busy", "flight", "ident", "rest", "said", "wait")
 
     def __init__(self, pipe: Pipe, life: Descriptor | None, spin: float) -> None:
         super().__init__(pipe, FROM_OWNER)
@@ -63,7 +64,8 @@ class Line(Channel):
         poller.register(pipe.writer, 0)  # tells when nobody reads from it any more
         if life is not None:
             poller.register(life.fileno(), select.POLLIN)
-        self.wait = Waiter(poller, 1000, spin).wait
+        waiter = Waiter(poller, 1000, spin)
+        self.wait, self.rest = waiter.wait, waiter.rest
 
 
 class _Mine(threading.local):

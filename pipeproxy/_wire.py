@@ -5,7 +5,7 @@ A frame is a header of 24 bytes, little-endian, and its payload:
     size     u32   bytes of payload that follow; at most `LIMIT`
     ident    u64   the call's id: a reply carries that of its call; ids of a channel only grow
     number   u64   the object that is called
-    member   u16   the member of it that is called
+    member   u16   the member of it that is called; of a reply, whether the owner is crowded
     kind     u16   what the frame is, below
 
 A client sends calls, enterings and leavings of sections; and claims and releases of objects, which
@@ -60,6 +60,9 @@ FROM_OWNER: Final = frozenset(
     | {RESULT | BULK, FAILURE | BULK, UPCALL | BULK, TAKEN | KEPT}
     | {RESULT | KEPT, FAILURE | KEPT, RESULT | BULK | KEPT, FAILURE | BULK | KEPT}
 )
+#: In a reply, in the place of a member: between this one and the latest on its channel so many
+#: others went out that to spin for the next one would take a core from who is to be served before.
+CROWDED: Final = 1
 #: Those of them that are calls.
 CALLS: Final = frozenset({CALL, CALL_WITHIN, CALL | BULK, CALL_WITHIN | BULK})
 

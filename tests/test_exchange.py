@@ -23,7 +23,7 @@ from pipeproxy._exchange import Exchange
 from pipeproxy._held import Holdings
 from pipeproxy._lines import Line, Lines
 from pipeproxy._pool import Pool
-from pipeproxy._wire import CALL, FAILURE, RESULT, header
+from pipeproxy._wire import CALL, CROWDED, FAILURE, RESULT, header
 from pipeproxy.errors import ProtocolError
 from pipeproxy.transports.pipe import open_pair
 
@@ -525,6 +525,15 @@ def test_a_short_trip_ends_with_its_own_reply(words: list[bytes]) -> None:
     trip = Trip(*words)
     assert trip.take() == (RESULT, b"mine")
     assert not trip.line.busy
+    trip.close()
+
+
+@pytest.mark.parametrize("member", [0, CROWDED])
+def test_after_a_reply_of_a_crowded_owner_the_next_is_not_spun_for(member: int) -> None:
+    trip, rests = Trip(header(RESULT, 4, 7, member=member) + b"mine"), []
+    trip.line.rest = lambda: rests.append(1)
+    assert trip.take() == (RESULT, b"mine")
+    assert len(rests) == member
     trip.close()
 
 

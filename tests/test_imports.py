@@ -92,8 +92,8 @@ class Board:
 
 def test_the_public_names_are_these() -> None:
     names = "Host Listener Shared aio batch batched blocking by_ref by_reference by_value"
-    names += " by_view cancelled end_with exposed hidden locked notify oneway proxied published"
-    names += " readonly run share spawn spawning submit timeout"
+    names += " by_view cancelled end_with exposed hidden is_alive locked notify oneway ping proxied"
+    names += " published readonly release run share spawn spawning submit timeout"
     assert sorted(pipeproxy.__all__) == sorted([*names.split(), *errors.__all__])
 
 

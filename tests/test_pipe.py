@@ -21,8 +21,8 @@ from pipeproxy.transports.pipe import (
     SPIN,
     Pipe,
     Waiter,
+    cores,
     make_poller,
-    one_core,
     open_pair,
     read_size,
     wait_for,
@@ -253,6 +253,15 @@ def test_with_a_spin_of_zero_it_always_sleeps(peer: Peer) -> None:
     assert [peer.look(waiter) for _ in range(10)] == ["slept"] * 10
 
 
+def test_after_a_rest_it_spins_as_before(peer: Peer, waiter: Waiter) -> None:
+    waiter.rest()
+    waiter.rest()
+    assert [peer.look(waiter) for _ in range(2)] == ["slept", "spun"]
+    assert peer.look(waiter, after=1000) == "spunslept"
+    waiter.rest()
+    assert sleeps_until_it_looks_again(peer, waiter) == 4
+
+
 def test_a_wait_of_no_time_looks_once(peer: Peer, waiter: Waiter) -> None:
     assert waiter.wait(0) == waiter.sleep(0) == [(3, 1)]
     assert (peer.looks, peer.slept) == (2, [])
@@ -272,7 +281,7 @@ def test_a_core_is_yielded_before_each_look_only_where_it_is_shared(
     peer: Peer, monkeypatch: pytest.MonkeyPatch, shared: bool
 ) -> None:
     yielded: list[int] = []
-    monkeypatch.setattr(pipe, "one_core", lambda: shared)
+    monkeypatch.setattr(pipe, "cores", lambda: 1 if shared else 2)
     monkeypatch.setattr(os, "sched_yield", lambda: yielded.append(peer.looks))
     assert peer.look(Waiter(peer, 1000, SPIN), after=2) == "spun"
     assert yielded == ([0, 1, 2] if shared else [])
@@ -361,13 +370,13 @@ def test_nothing_is_given_up_before_its_time(pair: tuple[Pipe, Pipe]) -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="cannot be set there")
-def test_one_core_is_told_by_where_this_process_may_run() -> None:
+def test_cores_are_told_by_where_this_process_may_run() -> None:
     def pin() -> None:
         allowed = sorted(os.sched_getaffinity(0))
         os.sched_setaffinity(0, allowed[:1])
-        assert one_core()
+        assert cores() == 1
         assert Waiter(select.poll(), 1000, SPIN).wait(0.01) == []  # spins and yields for real
         os.sched_setaffinity(0, allowed)
-        assert one_core() == (len(allowed) == 1)
+        assert cores() == len(allowed)
 
     in_fork(pin)

@@ -19,6 +19,7 @@ from pipeproxy._members import DELETE, FIRST_METHOD, GET, SET
 from pipeproxy._wire import (
     CALL,
     CLAIM,
+    CROWDED,
     FAREWELL,
     FROM_OWNER,
     HEADER_SIZE,
@@ -30,6 +31,7 @@ from pipeproxy._wire import (
     pack_pairs,
 )
 from pipeproxy.codecs import pickle as codec
+from pipeproxy.transports.pipe import cores
 
 from .raw import Raw
 from .support import Interrupted, in_fork, interrupt, open_descriptors
@@ -102,6 +104,27 @@ def scene() -> Iterator[Scene]:
     scene.listener.close()
     for raw in scene.raws:
         raw.close()
+
+
+def test_who_calls_beside_more_others_than_there_are_cores_is_told_so() -> None:
+    def crowd(others: int) -> list[int]:
+        """What is told to one that calls again and again, beside so many others."""
+        scene = Scene()
+        callers = [scene.good, *(scene.client() for _ in range(others))]
+        told = []
+        for _ in range(3):
+            for caller in callers:
+                caller.write(caller.call("count"))
+                frame = caller.read()
+                if caller is scene.good:
+                    told.append(frame[3])
+        scene.listener.close()
+        for raw in scene.raws:
+            raw.close()
+        return told[1:]  # the first time nothing was answered before
+
+    assert crowd(0) == crowd(1) == crowd(cores()) == [0, 0]
+    assert crowd(cores() + 1) == [CROWDED, CROWDED]
 
 
 # Wrong bytes -------------------------------------------------------------------------------------

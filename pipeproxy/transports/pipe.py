@@ -172,7 +172,7 @@ class Waiter:
         # On a single core only another process can make anything happen; if that is the peer it
         # does, so to yield first and then to look takes no longer than to sleep. But the peer may
         # be on another core: hence the look.
-        self._yields = one_core()
+        self._yields = cores() == 1
 
     def wait(self, timeout: float | None) -> list[tuple[int, int]]:
         """Return what is ready, after at most `timeout` seconds (None: without end)."""
@@ -196,16 +196,20 @@ class Waiter:
                 return ready
         return self.sleep(timeout)
 
+    def rest(self) -> None:
+        """Let the next `wait` not spin: what it waits for is known not to be a moment away."""
+        self._skip = self._skip or 1
+
     def sleep(self, timeout: float | None) -> list[tuple[int, int]]:
         """As `wait`, without spinning."""
         return self._poll(None if timeout is None else timeout * self._ticks)
 
 
-def one_core() -> bool:
-    """Whether this process may run on one core only, and so shares it with its peers."""
+def cores() -> int:
+    """Return on how many cores this process may run; on one, it shares that with its peers."""
     if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0)) == 1
-    return os.cpu_count() == 1
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def wait_for(*wants: tuple[int, bool], timeout: float | None = None) -> set[int]:
