@@ -20,7 +20,7 @@ from .peers import MANAGERS, PEERS, UNKNOWN, Callee, ManagedLock, Peer
 
 #: Seconds after which a client gives up waiting for the others to start.
 _PATIENCE = 60.0
-_WARM_UP = 20
+WARM_UP = 20
 #: The first ones make what the others use again.
 _FIRST_ECHOES = 3
 
@@ -88,7 +88,7 @@ WORKS: dict[str, Work] = {
 def call_many(callee: Callee, times: int, barrier: Barrier) -> list[float]:
     """When the first of `times` calls began and the last one ended."""
     add = callee.add
-    for _ in range(_WARM_UP):
+    for _ in range(WARM_UP):
         add(1)
     barrier.wait(_PATIENCE)
     begin = time.monotonic()
@@ -100,7 +100,7 @@ def call_many(callee: Callee, times: int, barrier: Barrier) -> list[float]:
 def fly_many(callee: Callee, way: str, times: int, barrier: Barrier) -> list[float]:
     """When the first of `times` calls began and the last one ended."""
     fly = getattr(callee, way)
-    fly(_WARM_UP)
+    fly(WARM_UP)
     barrier.wait(_PATIENCE)
     begin = time.monotonic()
     fly(times)
@@ -125,7 +125,7 @@ def echo_many(callee: Callee, size: int, times: int) -> list[float]:
 
 def lock_many(lock: Any, times: int, barrier: Barrier) -> list[float]:
     """When `lock` was first taken and when it was last given back."""
-    for _ in range(_WARM_UP):
+    for _ in range(WARM_UP):
         with lock:
             pass
     barrier.wait(_PATIENCE)
@@ -169,6 +169,22 @@ def pin_to(core: int | None) -> None:
         os.sched_setaffinity(0, {core})
 
 
+def started(peer: Peer, work: Work, clients: int) -> tuple[list[BaseProcess], list[Connection]]:
+    """Clients that do their work once all are there, and where each tells of it."""
+    context = multiprocessing.get_context("fork")
+    barrier = context.Barrier(clients)
+    results: list[Connection] = []
+    processes: list[BaseProcess] = []
+    for number in range(clients):
+        receive, send = context.Pipe(duplex=False)
+        results.append(receive)
+        arguments = (peer, number, work, barrier, send)
+        processes.append(context.Process(target=client, args=arguments))
+    for process in processes:
+        process.start()
+    return processes, results
+
+
 def measure(peer_name: str, work: Work, owner_core: int | None, client_core: int | None) -> float:
     """One number, see above."""
     pin_to(owner_core)
@@ -181,17 +197,8 @@ def measure(peer_name: str, work: Work, owner_core: int | None, client_core: int
         peer = ManagedLock(MANAGERS[peer_name](context), work.kind)
     else:
         return float("nan")  # it has no locks
-    barrier = context.Barrier(clients)
-    results: list[Connection] = []
-    processes: list[BaseProcess] = []
-    for number in range(clients):
-        receive, send = context.Pipe(duplex=False)
-        results.append(receive)
-        arguments = (peer, number, work, barrier, send)
-        processes.append(context.Process(target=client, args=arguments))
     pin_to(client_core)
-    for process in processes:
-        process.start()
+    processes, results = started(peer, work, clients)
     pin_to(owner_core)
     peer.serve(processes)
     if any(process.exitcode for process in processes):
@@ -205,7 +212,7 @@ def measure(peer_name: str, work: Work, owner_core: int | None, client_core: int
     if isinstance(work, Echo):
         return statistics.median(times[0])
     reads = isinstance(work, InFlight) and work.way == "read"
-    if not reads and total not in {clients * (work.times + _WARM_UP), UNKNOWN}:
+    if not reads and total not in {clients * (work.times + WARM_UP), UNKNOWN}:
         raise AssertionError(f"{total} calls were counted")
     calls = clients * work.times * (2 if isinstance(work, Locking) else 1)
     return calls / (max(end for _, end in times) - min(begin for begin, _ in times))
