@@ -147,19 +147,16 @@ class Flight:
         if pending is not None and pending.deadline is not None:
             self._is_timed = True
             self._carrier.take(self, pending.deadline)
-        if batched and gather and len(outbox) < _MOST_KEPT:
-            self._keep(_LONGEST_BATCH)
-        elif batched or not self.pending or not len(outbox) % _WORTH_A_WRITE:
+        gathers = batched and gather and len(outbox) < _MOST_KEPT
+        if not gathers and (batched or not self.pending or not len(outbox) % _WORTH_A_WRITE):
             self.hurry()  # not with each that follows: the courier may be about to write them all
-        else:
-            self._keep(_GATHERING)
+        elif self.kept is None or self.kept is not self._awaited:
+            self._keep(_LONGEST_BATCH if gathers else _GATHERING)
         return True
 
     def _keep(self, seconds: float) -> None:
         """Let the courier write what is not yet written, so many seconds after the first of it."""
         moment = self.kept
-        if moment is not None and moment is self._awaited:
-            return
         if moment is None:
             moment = self.kept = monotonic() + seconds
         self._carrier.take(self, moment)

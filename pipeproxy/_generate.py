@@ -151,7 +151,7 @@ def _source(
     if waits:
         lines.append(f"    return {link}.call({number}, {args}, {sent})")
     else:
-        lines.append(f"    {link}.start({number}, {args}, {sent}, None)")
+        lines.append(f"    return {link}.start({number}, {args}, {sent}, None)")
     return "\n".join(lines)
 
 

@@ -2,8 +2,8 @@
 
 A proxy has one slot, its link, and no attribute else. All that leads to the object goes through
 ``link.call``: methods (generated, see `_generate`) and attributes. A method returns what its link
-returns and touches it no further, so a link of another kind, put under a second proxy with
-`bind`, turns the same method into one that returns a future.
+returns and touches it no further, so a link of another kind, put under a second proxy with `bind`,
+turns the same method into one that only tells what it would have called.
 """
 
 from __future__ import annotations
@@ -46,6 +46,18 @@ class Link(Protocol):
         """Return what ``__reduce_ex__`` of a proxy with this link and this spec returns."""
 
 
+class _Telling:
+    """A link by which methods call nothing, and return what they would have called."""
+
+    def call(self, *told: Any) -> tuple[Any, ...]:
+        """Return the member and its arguments, by position and by name."""
+        return told
+
+    def start(self, *told: Any) -> tuple[Any, ...]:
+        """As `call`, of a method that is one-way."""
+        return told[:3]
+
+
 class Proxy:
     """The base of every generated class: the one slot, and all that needs no call."""
 
@@ -55,6 +67,7 @@ class Proxy:
         _pipeproxy_link: Link
         _pipeproxy_members: ClassVar[Members]
         _pipeproxy_functions: ClassVar[frozenset[Any]]
+        _pipeproxy_teller: ClassVar[Any]
         _pipeproxy_class: ClassVar[Callable[[], type[Any] | None]]
 
     #: An array and a proxy are added by one call of ``__radd__``, not by one for each element.
@@ -266,6 +279,8 @@ def _make_class(plain: Plain) -> type[Proxy]:
     namespace["_pipeproxy_functions"] = frozenset(made.values())
     if not _CONCATENATED.isdisjoint(plain[3]) and {"__add__", "copy"} <= namespace.keys():
         namespace.setdefault("__radd__", _concatenated)
-    cls = type(name, (Proxy,), namespace)
+    cls: Any = type(name, (Proxy,), namespace)
+    telling: Any = _Telling()
+    cls._pipeproxy_teller = bind(cls, telling)
     weakref.finalize(cls, linecache.cache.pop, filename, None).atexit = False
-    return cls
+    return cls  # type: ignore[no-any-return]

@@ -1,43 +1,23 @@
 """The verbs: calls in ways that a plain call cannot say.
 
-A verb takes a method as the proxy gives it, and so its types. It puts a link of its own kind under
-a second proxy and calls the same generated method with that: the arguments are bound as ever, and
-what would be called and waited for is only begun.
+A verb takes a method as the proxy gives it, and so its types. It calls the same generated method
+with a second proxy, whose link only tells what is to be called: the arguments are bound as ever,
+and what would be called and waited for is only begun.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from ._gathering import begin_batch, end_batch
 from ._members import RUN
-from ._proxy import bind, link_of
+from ._proxy import link_of
 
 P = ParamSpec("P")
 R = TypeVar("R")
 T = TypeVar("T")
-
-
-class _Beginning:
-    """A link that begins calls, for one promise, and waits for none.
-
-    Args:
-        call: begins a call.
-    """
-
-    __slots__ = ("call",)
-
-    def __init__(self, call: Callable[..., None]) -> None:
-        self.call = call
-
-    def start(
-        self, member: int, args: tuple[Any, ...], kwargs: dict[str, Any] | None, _: None
-    ) -> None:
-        """As `call`, of a method that is one-way: a verb may want to know of it all the same."""
-        self.call(member, args, kwargs)
 
 
 def begin(
@@ -63,8 +43,8 @@ def begin(
             f"{verb} takes a method of a proxy, and then its arguments, as in "
             f"{verb}(proxy.method{')(' if verb == 'aio' else ', '}argument), not {method!r}"
         )
-    beginning: Any = _Beginning(partial(proxy._pipeproxy_link.start, promise=promise))
-    function(bind(kind, beginning), *args, **kwargs)
+    member, given, named = function(kind._pipeproxy_teller, *args, **kwargs)
+    proxy._pipeproxy_link.start(member, given, named, promise)
 
 
 def notify(method: Callable[P, object], /, *args: P.args, **kwargs: P.kwargs) -> None:
