@@ -47,8 +47,9 @@ class Answers:
         try:
             try:
                 args, kwargs = codec.decode_call(payload)
-            except CodecError:
-                args, kwargs = arguments_of(shared, frame)  # says of which method they are
+            except CodecError as error:
+                arguments_of(shared, frame)  # says of which method they are
+                raise error.__cause__ or error from None  # it came from a signal handler
             value = shared.call(member, args, kwargs)
             if type(value) in codec.SMALL and ident:
                 return RESULT, codec.atom(value)  # as nearly always

@@ -388,9 +388,10 @@ class Owner:
         """
         if kind == RESULT and len(answer) < BULK_FROM:  # as nearly always
             try:
-                return codec.decode(answer)
-            except CodecError:
-                pass  # once more, to say of which method it is
+                return codec.loads(answer)
+            except Exception:
+                self._decode(kind, answer, plain, member, args)  # says what is wrong, and where
+                raise  # nothing is: it came from a signal handler
         kind, encoded = self._pool.open(_key(plain, member), kind, answer, lease)
         return self._decode(kind, encoded, plain, member, args)
 

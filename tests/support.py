@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import os
+import pickle
 import select
 import signal
 import sys
@@ -110,6 +111,19 @@ def _outcome_of(test: Callable[[], object]) -> bytes:
 
 class Interrupted(Exception):
     """What the signal handler of `interrupt` raises."""
+
+
+def interrupted_once() -> Callable[[bytes], Any]:
+    """Return what is `pickle.loads`, but that a signal handler raises as its first call ends."""
+    left = [Interrupted()]
+
+    def loads(data: bytes) -> Any:
+        value = pickle.loads(data)
+        while left:
+            raise left.pop()
+        return value
+
+    return loads
 
 
 def interrupt(

@@ -15,6 +15,9 @@ from pipeproxy._door import Route
 from pipeproxy._lent import lending
 from pipeproxy._proxy import link_of
 from pipeproxy._references import owner_at, rebuild
+from pipeproxy.codecs import pickle as codec
+
+from .support import Interrupted, interrupted_once
 
 
 @proxied
@@ -71,6 +74,15 @@ def let_go(friend: Any) -> None:
     """Let the owner hold nothing, and tell so: that comes with its replies."""
     for _ in range(3):
         friend.forget()
+
+
+def test_what_a_signal_handler_raises_as_a_result_is_read_is_not_lost(
+    friend: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(codec, "loads", interrupted_once())
+    with pytest.raises(Interrupted):
+        friend.use()
+    assert friend.give_back() == []
 
 
 def test_ones_own_objects_are_called_where_they_are(friend: Any) -> None:

@@ -21,6 +21,8 @@ from pipeproxy._wire import CALL, FAILURE, RESULT
 from pipeproxy.codecs import pickle as codec
 from pipeproxy.transports.pipe import open_pair
 
+from .support import Interrupted, interrupted_once
+
 
 class Odd:
     """What does not want to be a result."""
@@ -136,6 +138,14 @@ def test_arguments_that_are_none_name_the_method(
     error = run(dispatch, shared.number, shared.members.numbers["add"], payload)
     assert type(error) is CodecError
     assert "Subject.add" in str(error)
+
+
+def test_what_a_signal_handler_raises_as_arguments_are_read_is_not_lost(
+    dispatch: Dispatch, shared: Shared, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(codec, "loads", interrupted_once())
+    assert type(call(dispatch, shared, "add", 2)) is Interrupted
+    assert call(dispatch, shared, "add", 2) == 3
 
 
 def test_a_result_that_is_too_large_is_an_error_and_not_a_frame(

@@ -36,6 +36,7 @@ __all__ = [
     "explain_call",
     "explain_result",
     "is_small",
+    "loads",
 ]
 
 #: What a value is written as.
