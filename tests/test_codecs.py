@@ -14,7 +14,6 @@ import io
 import json
 import os
 import pickle as stdlib_pickle
-import re
 import signal
 import subprocess
 import sys
@@ -966,16 +965,6 @@ def printed(exc: BaseException) -> str:
     return "".join(traceback.format_exception(type(exc), exc, exc.__traceback__))
 
 
-def test_the_traceback_names_file_line_process_and_method_of_the_owner() -> None:
-    line = fail_from.__code__.co_firstlineno + 4
-    text = told(hop(raised(fail_from), "Account.withdraw"))
-    assert text.startswith(f"Traceback in the owner (process {os.getpid()}, Account.withdraw):\n")
-    assert (
-        f'File "{__file__}", line {line}, in fail_from\n    raise TwoArguments(3, "from")' in text
-    )
-    assert text.endswith("TwoArguments: 3: from")
-
-
 def test_a_cause_travels_with_its_own_traceback() -> None:
     arrived = hop(raised(fail_from))
     assert isinstance(arrived.__cause__, RemoteTraceback)
@@ -1034,29 +1023,6 @@ def test_a_failure_passed_on_by_a_second_owner_tells_of_both() -> None:
     places = [text.rfind(part) for part in parts]
     assert places == sorted(places)
     assert text.endswith("TwoArguments: 3: from\n")
-
-
-def test_frames_of_pipeproxy_itself_are_not_shown() -> None:
-    ours = compile("def call(f): f()", str(ROOT / "pipeproxy" / "_service.py"), "exec")
-    generated = compile("def call(f): f()", "<pipeproxy Account>", "exec")
-    service: dict[str, Any] = {}
-    proxy: dict[str, Any] = {}
-    exec(ours, service)
-    exec(generated, proxy)
-    exc = raised(lambda: service["call"](lambda: proxy["call"](fail_from)))
-    exc.__traceback__ = exc.__traceback__.tb_next.tb_next  # type: ignore[union-attr]
-    text = told(hop(exc))
-    assert "_service.py" not in text
-    assert text.splitlines()[1].endswith("in <lambda>")
-    assert "fail_from" in text
-
-
-def test_what_a_c_function_raised_is_told_without_frames() -> None:
-    arrived = hop(ValueError("bare"), "List.pop")
-    assert told(arrived).splitlines() == [
-        f"Traceback in the owner (process {os.getpid()}, List.pop):",
-        "ValueError: bare",
-    ]
 
 
 def test_a_cause_that_was_never_raised_has_no_traceback_of_its_own() -> None:
@@ -1124,28 +1090,6 @@ def test_many_broken_exceptions_inside_each_other_are_described_in_bounded_time(
         signal.alarm(0)
         signal.signal(signal.SIGALRM, before)
     assert arrived.inner.inner.args == (47,)
-
-
-def test_infinite_recursion_is_told_briefly() -> None:
-    def recurse(n: int) -> int:
-        return recurse(n + 1)
-
-    def mutual(n: int) -> int:
-        return recursive_partner(mutual, n + 1)
-
-    texts = []
-    for function in (recurse, mutual):
-        arrived = hop(raised(lambda f=function: f(0)))  # type: ignore[misc]
-        assert type(arrived) is RecursionError
-        assert f"in {function.__name__}" in told(arrived)
-        texts.append(told(arrived))
-    assert re.search(r"\[Previous line repeated \d+ more times\]", texts[0])
-    assert re.search(r"\[\d+ more entries\]", texts[1])
-    assert max(map(len, texts)) < 50_000
-
-
-def recursive_partner(function: Any, n: int) -> Any:
-    return function(n)
 
 
 def test_a_failure_leaves_no_reference_cycle() -> None:

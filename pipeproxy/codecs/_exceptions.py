@@ -21,14 +21,10 @@ such a list where it has links or where something in it refuses to be pickled.
 
 from __future__ import annotations
 
-import builtins
 import copyreg
-import os
 from collections.abc import Callable
 from io import BytesIO
-from itertools import groupby
 from pickle import PickleBuffer, Pickler, dumps
-from types import CodeType, TracebackType
 from typing import Any, Final, NamedTuple, cast
 
 from .._parcels import BULK_FROM, Parcel
@@ -36,6 +32,7 @@ from ..errors import RemoteError
 from ._rebuild import (
     ARGS,
     FIELD_TYPES,
+    GROUP,
     Contents,
     Form,
     Names,
@@ -48,6 +45,7 @@ from ._rebuild import (
     safe_str,
     type_name,
 )
+from ._tracebacks import traceback_of
 from ._views import Viewed, open_viewed, reduce_view, viewable
 
 #: Answers a reduce tuple for what travels as a reference, else NotImplemented.
@@ -56,18 +54,10 @@ Refer = Callable[[object], Any]
 #: Exceptions in one chain, and exceptions held by exceptions that must be written with care:
 #: what exceeds them is cut, so that no failure takes for ever to describe.
 MAX_CHAIN, MAX_NESTED = 64, 8
-#: Traceback entries that travel from each end, and equal ones in a row; the others are counted.
-MAX_ENTRIES, MAX_REPEATS = 50, 3
-#: Formatted entries that are kept for the next failure at the same place.
-MAX_KNOWN = 512
 
-_OURS = (os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep, "<pipeproxy")
 #: What is carried otherwise, and the object that every AttributeError would drag along.
 _NOT_FIELDS = frozenset({*vars(BaseException), "__weakref__", "obj"})
 _OWN_PICKLING = ("__reduce__", "__reduce_ex__", "__getstate__", "__setstate__")
-_GROUP: Any = getattr(builtins, "BaseExceptionGroup", ())  # Python 3.10 has none
-#: By id of code, which is kept alive so that the id stays its own, and instruction.
-_known_entries: dict[tuple[int, int], tuple[CodeType, str]] = {}
 
 
 class Reduced:
@@ -288,7 +278,7 @@ def _node(
     exc: BaseException, where: str | None, refer: Refer | None, active: frozenset[int]
 ) -> tuple[Any, ...]:
     forms, left_out = _forms(exc, refer, active | {id(exc)})
-    lines = [] if where is None else [_text(exc, where)]
+    lines = [] if where is None else [traceback_of(exc, where)]
     lines += [f"({what} stayed in the owner: {why})" for what, why in left_out]
     text = "\n".join(lines) if lines else None
     return _names(type(exc)), safe_str(exc), text, own_notes(exc), forms
@@ -339,7 +329,7 @@ def _reduce(exc: BaseException) -> tuple[Any, ...]:
 
 
 def _made_of(exc: BaseException) -> tuple[Names, str, tuple[Any, ...]]:
-    group = (exc.message, exc.exceptions) if isinstance(exc, _GROUP) else ()
+    group = (exc.message, exc.exceptions) if isinstance(exc, GROUP) else ()
     return _names(type(exc)), safe_str(exc), group
 
 
@@ -389,53 +379,3 @@ def _own_reduce(exc: BaseException) -> Any:
     if provides(cls, "__getstate__"):
         state = exc.__getstate__()  # type: ignore[attr-defined,unused-ignore]
     return make, _made_of(exc), (names, args, fields, state), None, None, fill_by_setstate
-
-
-def _text(exc: BaseException, where: str) -> str:
-    """What Python would have printed about `exc` alone, without pipeproxy's own first frames."""
-    import traceback  # only failures pay for it
-
-    lines = [f"Traceback in the owner (process {os.getpid()}, {where}):\n"]
-    tb = exc.__traceback__
-    while tb is not None and tb.tb_frame.f_code.co_filename.startswith(_OURS):
-        tb = tb.tb_next
-    try:
-        if isinstance(exc, _GROUP):
-            whole = traceback.TracebackException(type(exc), exc, tb, compact=True)
-            lines += whole.format(chain=False)
-        else:
-            lines += _entries(tb) + traceback.format_exception_only(type(exc), exc)
-    except Exception as error:
-        lines.append(f"{safe_str(exc)} (its traceback cannot be shown: {safe_str(error)})")
-    return "".join(lines).rstrip("\n")
-
-
-def _entries(tb: TracebackType | None) -> list[str]:
-    entries = []
-    while tb is not None:
-        entries.append(_entry(tb))
-        tb = tb.tb_next
-    folded = []
-    for entry, run in groupby(entries):
-        more = len(list(run)) - MAX_REPEATS
-        folded += [entry] * (MAX_REPEATS + min(more, 0))
-        if more > 0:
-            folded.append(f"  [Previous line repeated {more} more times]\n")
-    if len(folded) > 2 * MAX_ENTRIES:
-        gap = f"  [{len(folded) - 2 * MAX_ENTRIES} more entries]\n"
-        folded[MAX_ENTRIES:-MAX_ENTRIES] = [gap]
-    return folded
-
-
-def _entry(tb: TracebackType) -> str:
-    # Placing the carets takes Python 0.1 ms an entry, and the same lines fail again and again.
-    import traceback
-
-    code = tb.tb_frame.f_code
-    key = id(code), tb.tb_lasti
-    known = _known_entries.get(key)
-    if known is None:
-        if len(_known_entries) >= MAX_KNOWN:
-            _known_entries.clear()
-        known = _known_entries[key] = code, "".join(traceback.format_tb(tb, limit=1))
-    return known[1]

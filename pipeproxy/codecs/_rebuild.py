@@ -7,6 +7,7 @@ rebuilt becomes a `RemoteError`; nothing here fails.
 
 from __future__ import annotations
 
+import builtins
 import sys
 import types
 from pickle import loads
@@ -27,6 +28,8 @@ Form = tuple[bytes, list[Any]]
 FIELD_TYPES = (types.MemberDescriptorType, types.GetSetDescriptorType)
 #: ``args`` itself, whatever a subclass means by that name.
 ARGS: Any = vars(BaseException)["args"]
+#: The class of exception groups, for isinstance; Python 3.10 has none.
+GROUP: Any = getattr(builtins, "BaseExceptionGroup", ())
 
 _REMOTE_ERROR = (RemoteError.__module__, RemoteError.__qualname__)
 
