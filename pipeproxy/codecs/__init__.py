@@ -11,6 +11,13 @@ A codec is a module with these functions; `pipeproxy.codecs.pickle` is the defau
 
 ``refer`` decides which objects travel as references: ``refer(obj)`` answers a reduce tuple, as
 ``__reduce__`` would, or ``NotImplemented``. ``where`` names the method in texts for people.
+
+The rooms of the default one; each imports only what stands below it:
+
+    pickle                    values; which part of one it is that cannot travel
+    _exceptions               the pickler, and an exception as data
+    _contents, _tracebacks    what an exception consists of; where it was raised
+    _rebuild, _views          how it is put together again; what pickle would refuse, or copy
 """
 
 from __future__ import annotations

@@ -21,7 +21,6 @@ such a list where it has links or where something in it refuses to be pickled.
 
 from __future__ import annotations
 
-import copyreg
 from collections.abc import Callable
 from io import BytesIO
 from pickle import PickleBuffer, Pickler, dumps
@@ -29,22 +28,8 @@ from typing import Any, Final, NamedTuple, cast
 
 from .._parcels import BULK_FROM, Parcel
 from ..errors import RemoteError
-from ._rebuild import (
-    ARGS,
-    FIELD_TYPES,
-    GROUP,
-    Contents,
-    Form,
-    Names,
-    decode,
-    fill,
-    fill_by_setstate,
-    make,
-    own_notes,
-    provides,
-    safe_str,
-    type_name,
-)
+from ._contents import contents_of, made_of, names_of, own_reduce, pickles_itself, reduce_exception
+from ._rebuild import Form, decode, fill, make, own_notes, safe_str, type_name
 from ._tracebacks import traceback_of
 from ._views import Viewed, open_viewed, reduce_view, viewable
 
@@ -54,10 +39,6 @@ Refer = Callable[[object], Any]
 #: Exceptions in one chain, and exceptions held by exceptions that must be written with care:
 #: what exceeds them is cut, so that no failure takes for ever to describe.
 MAX_CHAIN, MAX_NESTED = 64, 8
-
-#: What is carried otherwise, and the object that every AttributeError would drag along.
-_NOT_FIELDS = frozenset({*vars(BaseException), "__weakref__", "obj"})
-_OWN_PICKLING = ("__reduce__", "__reduce_ex__", "__getstate__", "__setstate__")
 
 
 class Reduced:
@@ -109,12 +90,12 @@ class ValuePickler(Pickler):
     def _reduce_exception(self, exc: BaseException) -> tuple[Any, ...]:
         careful, active, plain = self.task or _Task(careful=False)
         if id(exc) == plain:
-            return _reduce(exc)
+            return reduce_exception(exc)
         if id(exc) in active or len(active) >= MAX_NESTED:
-            return RemoteError, (type_name(_names(type(exc))), safe_str(exc))
-        if careful or _pickles_itself(type(exc)) or _is_linked(exc):
+            return RemoteError, (type_name(names_of(type(exc))), safe_str(exc))
+        if careful or pickles_itself(type(exc)) or _is_linked(exc):
             return decode, (encode(exc, None, self.refer, active),)
-        return _reduce(exc)
+        return reduce_exception(exc)
 
 
 #: For a value in which an exception may be what fails to be written; it costs more.
@@ -281,7 +262,7 @@ def _node(
     lines = [] if where is None else [traceback_of(exc, where)]
     lines += [f"({what} stayed in the owner: {why})" for what, why in left_out]
     text = "\n".join(lines) if lines else None
-    return _names(type(exc)), safe_str(exc), text, own_notes(exc), forms
+    return names_of(type(exc)), safe_str(exc), text, own_notes(exc), forms
 
 
 def _forms(
@@ -290,9 +271,9 @@ def _forms(
     """Pickles of `exc`, best first, and what is missing in the last of them, and why."""
     forms: list[Form] = []
     careful = _Task(careful=True, active=active)
-    if _pickles_itself(type(exc)):
+    if pickles_itself(type(exc)):
         try:
-            forms.append(write_beside(Reduced(_own_reduce(exc)), refer, careful))
+            forms.append(write_beside(Reduced(own_reduce(exc)), refer, careful))
         except Exception:
             pass  # a broken method is as good as none
     try:
@@ -314,68 +295,14 @@ def _forms(
     def those_that_travel(values: dict[str, Any]) -> dict[str, Any]:
         return {k: v for k, v in values.items() if travels(f"attribute {k!r}", v)}
 
-    made_of = _made_of(exc)
-    names, args, fields, state = _contents(exc)
-    if travels("args", (args, made_of)):
+    made = made_of(exc)
+    names, args, fields, state = contents_of(exc)
+    if travels("args", (args, made)):
         contents = names, args, those_that_travel(fields), those_that_travel(state)
-        reduced = Reduced((make, made_of, contents, None, None, fill))
+        reduced = Reduced((make, made, contents, None, None, fill))
         forms.append(write_beside(reduced, refer, careful))
     return forms, left_out
 
 
-def _reduce(exc: BaseException) -> tuple[Any, ...]:
-    """A reduce tuple that rebuilds `exc` without its links or its class's Python ``__init__``."""
-    return make, _made_of(exc), _contents(exc), None, None, fill
-
-
-def _made_of(exc: BaseException) -> tuple[Names, str, tuple[Any, ...]]:
-    group = (exc.message, exc.exceptions) if isinstance(exc, GROUP) else ()
-    return _names(type(exc)), safe_str(exc), group
-
-
-def _contents(exc: BaseException) -> Contents:
-    return _names(type(exc)), ARGS.__get__(exc), _fields(exc), exc.__dict__
-
-
 def _is_linked(exc: BaseException) -> bool:
     return exc.__cause__ is not None or exc.__context__ is not None
-
-
-def _names(cls: type) -> Names:
-    names = []
-    for base in cls.__mro__:
-        names.append((base.__module__, base.__qualname__))
-        if base.__module__ == "builtins":
-            break
-    return tuple(names)
-
-
-def _fields(exc: BaseException) -> dict[str, Any]:
-    fields = {}
-    for base in type(exc).__mro__:
-        if base is BaseException:
-            break
-        for name, descriptor in vars(base).items():
-            if isinstance(descriptor, FIELD_TYPES) and name not in _NOT_FIELDS:
-                try:
-                    fields[name] = descriptor.__get__(exc)
-                except AttributeError:
-                    pass  # not set, and so it shall arrive
-    return fields
-
-
-def _pickles_itself(cls: type) -> bool:
-    return cls in copyreg.dispatch_table or any(provides(cls, name) for name in _OWN_PICKLING)
-
-
-def _own_reduce(exc: BaseException) -> Any:
-    """What the class of `exc` itself has to say about how to pickle it."""
-    cls = type(exc)
-    if cls in copyreg.dispatch_table:
-        return copyreg.dispatch_table[cls](exc)
-    if provides(cls, "__reduce__") or provides(cls, "__reduce_ex__"):
-        return exc.__reduce_ex__(5)
-    names, args, fields, state = _contents(exc)
-    if provides(cls, "__getstate__"):
-        state = exc.__getstate__()  # type: ignore[attr-defined,unused-ignore]
-    return make, _made_of(exc), (names, args, fields, state), None, None, fill_by_setstate

@@ -182,14 +182,6 @@ def type_name(names: Names) -> str:
     return qualname if module == "builtins" else f"{module}.{qualname}"
 
 
-def provides(cls: type, name: str) -> bool:
-    """Whether the class in the ancestry of `cls` that defines `name` is not a builtin one."""
-    for base in cls.__mro__:
-        if name in vars(base):
-            return base.__module__ != "builtins"
-    return False
-
-
 def own_notes(exc: BaseException) -> list[str]:
     """The texts among the notes of `exc`."""
     notes = exc.__dict__.get("__notes__")
