@@ -39,6 +39,7 @@ The rooms of this package, from the doors down; each imports only what stands be
     motion   _exchange > _lines > _channel         a frame and its reply; each thread's own channel
              _exchange > _courier > _flight        calls in flight, and who carries them
              _flight > _asking, _gathering         who waits for them; what is kept back
+             _lines, _readings > _way              whether it is open; what an end means
              _lines > _held, _context              what this process holds; of which chain it is
     leaves   _wire, codecs, transports, _door, _life, _until, _sigint, _bell
              _reports, _rights                     errors that nobody is given; locks given back

@@ -22,9 +22,10 @@ from ._channel import Channel
 from ._descriptors import Descriptor
 from ._door import Route
 from ._held import idents
+from ._way import Way
 from ._wire import FROM_OWNER, HELLO, Frame, header
-from .errors import CallLost, ListenerClosed, OwnerDied, ProtocolError
-from .transports.pipe import Pipe, Waiter, is_broken, open_pair, wait_for
+from .errors import CallLost, ProtocolError
+from .transports.pipe import Pipe, Waiter, open_pair, wait_for
 
 #: Seconds after which a client says that nobody answers the door.
 _PATIENCE: Final = 5.0
@@ -32,9 +33,6 @@ _PATIENCE: Final = 5.0
 _RETRY: Final = 0.02
 _PAUSE: Final = 0.001
 _REFUSALS: Final = 100
-#: Seconds that a process takes, at most, to be seen dead after its pipes were closed.
-_DYING: Final = 0.2
-
 
 #: ``beside(reader, since, deadline)``: see `pipeproxy._service.Service.beside`.
 Beside = Callable[["int | None", float, "float | None"], object]
@@ -81,21 +79,12 @@ class _Mine(threading.local):
         self.depth = 0
 
 
-class Lines:
-    """The lines of this process to one listener.
-
-    Args:
-        route: how to reach it.
-        lobby: the inherited door, in a forked child.
-        life: the inherited life descriptor of the owner, in a forked child.
-    """
+class Lines(Way):
+    """The way to one listener, on which each thread of this process has a line of its own."""
 
     def __init__(self, route: Route, lobby: Any = None, life: Descriptor | None = None) -> None:
-        self.route = route
-        self._lobby = lobby
-        self._life = life
+        super().__init__(route, lobby, life)
         self._introduced = False
-        self._farewell = False
         self._mine = _Mine()
         self._all: list[weakref.ref[Line]] = []
         _life.at_fork(self)
@@ -194,7 +183,7 @@ class Lines:
             door = self.door()
             line = self._try_knock(door, os.urandom(16))
         except (ConnectionError, FileNotFoundError):
-            raise self._gone() from None
+            raise self.gone() from None
         if line is not None:
             line.send(header(kind, len(payload), next(idents), number) + payload)
             line.close()
@@ -208,10 +197,9 @@ class Lines:
             OwnerDied, ListenerClosed: nobody is there to take it.
         """
         try:
-            door = self._lobby or _door.knocker(self.route.address)
-            return _door.offer(door, self.route, _life.token(), number, memory)
+            return _door.offer(self.door(), self.route, _life.token(), number, memory)
         except (ConnectionError, FileNotFoundError):
-            raise self._gone() from None
+            raise self.gone() from None
 
     def proven_life(self) -> Descriptor | None:
         """Return the owner's life descriptor; it is certain to be the owner's, pids are not.
@@ -227,31 +215,6 @@ class Lines:
             raise self.died()
         return self._life
 
-    def watch(self) -> Descriptor | None:
-        """Return the owner's life descriptor; None where the system has none.
-
-        Raises:
-            OwnerDied: it is dead.
-        """
-        if self._life is None:
-            try:
-                self._life = _life.watch(self.route.pid)
-            except ProcessLookupError:
-                raise self.died() from None
-        return self._life
-
-    def is_open(self) -> bool:
-        """Whether the owner may answer still, as far as is known without asking it."""
-        if self._farewell or (self._life is not None and _life.is_dead(self._life)):
-            return False
-        return not self._is_shut() if self.route.address else _life.exists(self.route.pid)
-
-    def is_dead(self) -> bool:
-        """Whether the owner is seen to be dead."""
-        if self._life is None:
-            return not _life.exists(self.route.pid)
-        return _life.is_dead(self._life)
-
     # -- waiting ----------------------------------------------------------------------------------
 
     def wait_to_write(self, line: Line, deadline: float | None) -> None:
@@ -264,25 +227,9 @@ class Lines:
             raise _deadline.passed()
         line.flush()
 
-    def check(self, line: Line) -> None:
-        """Pass if an answer can still come on this line.
-
-        Raises:
-            OwnerDied, ListenerClosed, CallLost: none can, and whatever did was read.
-        """
-        is_dead = _life.is_dead(self._life)
-        if (is_dead or is_broken(line.pipe.writer)) and not wait_for(
-            (line.pipe.reader, False), timeout=0
-        ):
-            raise self.died() if is_dead else self.hung_up()
-
     def _wait(self, deadline: float | None, *wants: tuple[int, bool]) -> set[int]:
         """Sleep until one of `wants` is ready or the owner is dead."""
         return wait_for(*wants, *self.lives(), timeout=_deadline.left(deadline))
-
-    def lives(self) -> set[tuple[int, bool]]:
-        """Return what tells, as `wait_for` takes it, that the owner is dead."""
-        return set() if self._life is None else {(self._life.fileno(), False)}
 
     # -- opening ----------------------------------------------------------------------------------
 
@@ -318,15 +265,7 @@ class Lines:
                     raise self.died()
                 wait_for(timeout=_PAUSE)  # too many descriptors on their way: it seems writable
         except (ConnectionError, FileNotFoundError):
-            raise self._gone() from None
-
-    def door(self) -> Any:
-        """Return a socket to knock with.
-
-        Raises:
-            ConnectionError, FileNotFoundError: nobody answers there any more.
-        """
-        return self._lobby or _door.knocker(self.route.address)
+            raise self.gone() from None
 
     def _try_knock(self, door: Any, nonce: bytes) -> Line | None:
         # One lock round it all: a child forked in between would keep the owner's ends open.
@@ -374,50 +313,6 @@ class Lines:
                     raise self.closed()
                 return True
             self.check(line)
-
-    # -- ends -------------------------------------------------------------------------------------
-
-    def hung_up(self) -> Exception:
-        """What it means that a line ended without a farewell, with a call under way."""
-        if self._is_dead_soon():
-            return self.died()
-        if self._is_shut():
-            return self.closed()
-        return CallLost(
-            f"process {self.route.pid}, which holds the object, cut this channel; "
-            f"the call may have run"
-        )
-
-    def died(self) -> OwnerDied:
-        """The end of the owner, as far as it is known."""
-        return OwnerDied(_life.obituary(self.route.listener, self.route.pid))
-
-    def closed(self) -> OwnerDied | ListenerClosed:
-        """What it means that the owner said farewell, or is not at its door."""
-        if _life.is_dead(self._life):
-            return self.died()
-        return ListenerClosed(
-            f"the listener in process {self.route.pid} that answered for this object was closed; "
-            f"keep it open (and served) for as long as others use the object"
-        )
-
-    def _gone(self) -> OwnerDied | ListenerClosed:
-        """What it means that nobody is at the door, where a process that ends is not any more."""
-        return self.died() if self._is_dead_soon() else self.closed()
-
-    def _is_shut(self) -> bool:
-        """Whether the owner takes no more knocks."""
-        try:
-            _door.knocker(self.route.address).close()
-        except (ConnectionError, FileNotFoundError):
-            return True
-        return False
-
-    def _is_dead_soon(self) -> bool:
-        """Whether the owner is dead; its pipes are closed a moment before that can be seen."""
-        if self._life is None:
-            return not _life.exists(self.route.pid)
-        return bool(wait_for((self._life.fileno(), False), timeout=_DYING))
 
 
 def _check_hello(route: Route, nonce: bytes, frame: Frame) -> None:

@@ -20,8 +20,8 @@ from . import _life, _memory, _slots
 from ._courier import courier
 from ._door import Route
 from ._handover import End, ask, take
-from ._lines import Lines
 from ._slots import Slot
+from ._way import Way
 from .codecs import pickle as codec
 from .errors import CodecError, ProtocolError
 
@@ -34,12 +34,12 @@ class Readings:
 
     Args:
         route: the owner's.
-        lines: the channels to it.
+        way: the way to it.
     """
 
-    def __init__(self, route: Route, lines: Lines) -> None:
+    def __init__(self, route: Route, way: Way) -> None:
         self._route = route
-        self._lines = lines
+        self._way = way
         self._memory: memoryview | None = None
         self._asked: tuple[End, bytes] | None = None
         self._ask_at = 0.0
@@ -73,7 +73,7 @@ class Readings:
             AttributeError: it has to be asked for.
         """
         memory = self._memory or self._open(monotonic())
-        if memory is None or self._lines.is_dead():
+        if memory is None or self._way.is_dead():
             raise AttributeError("there is no memory to read it from")
         key = _slots.key_of(number, index)
         slot = self._find(memory, key)
@@ -107,7 +107,7 @@ class Readings:
     def _watch(self) -> bool:
         """Let what is kept be forgotten once the owner is dead; return False if none could tell."""
         if not self._is_watched:
-            life = self._lines.watch()
+            life = self._way.watch()
             if life is not None:
                 courier.watch(life, self._forget)
                 self._is_watched = True
@@ -134,7 +134,7 @@ class Readings:
     def _ask(self) -> None:
         nonce = os.urandom(16)
         try:
-            end = ask(self._lines.door(), self._route, nonce)
+            end = ask(self._way.door(), self._route, nonce)
         except OSError:
             return  # the call that is made instead tells
         if end is not None:
