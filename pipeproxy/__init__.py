@@ -15,6 +15,7 @@ The rooms of this package, from the doors down; each imports only what stands be
              _turns > _service                     whose turn it is; wait, see who is there
              _service > _published                 keep what is read without a call
              _attendance > _dispatch, _upcalls     one channel: read, reply; look up, run; call back
+             _upcalls > _voice                     what is said beside replies
              _dispatch > _admission, _answers      wait in line; run, and make a reply
              _answers > _errands                   calls that take longer than a turn
              _errands > _batches, _workers         many at once, in threads of their own

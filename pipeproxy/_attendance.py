@@ -20,6 +20,7 @@ from ._parcels import unpack
 from ._references import PlainRoute
 from ._residence import Residence
 from ._upcalls import Upcalls
+from ._voice import Voice
 from ._wire import (
     BARE,
     BULK,
@@ -62,12 +63,12 @@ class Attendance:
 
     Attributes:
         callers: the channels.
+        voice: what is said on them beside replies.
         dispatch: what runs the calls.
         upcalls: calls of objects that clients hold.
         in_hand: the caller that is served just now.
         ready: callers to be attended to, though nothing of theirs has come.
         news: those, and what else no descriptor shows: there is nothing to do if all are empty.
-        eager: something was said, so an answer is likely to be a moment away.
         beside, alert: as given.
     """
 
@@ -82,21 +83,19 @@ class Attendance:
     ) -> None:
         self._objects = objects
         self.callers = Callers()
-        self.dispatch = Dispatch(objects, route, residence, self.resume, self.say, look)
-        self.upcalls = Upcalls(route, objects, self)
+        self.ready: deque[Caller] = deque()
+        self.voice = Voice(alert, self.ready, self.balance)
+        self.dispatch = Dispatch(objects, route, residence, self.resume, self.voice.say, look)
+        self.upcalls = Upcalls(route, objects, self.voice)
         self._batches = self.dispatch.errands.batches
         self.in_hand: Caller | None = None
-        self.ready: deque[Caller] = deque()
-        self.eager = False
         self._listened = 0.0
         #: Calls answered in the shortest way, and the cores for who waits for the next answers.
         self._answered, self._cores = 0, cores()
         self.beside = beside
         self.alert = alert
         self._publications = objects.publications
-        self._said: deque[tuple[Caller, bytes]] = deque()
-        self._sought: deque[Client] = deque()
-        self.news = self.ready, self._said, self._sought
+        self.news = self.ready, *self.voice.news
 
     @property
     def closed(self) -> bool:
@@ -110,8 +109,8 @@ class Attendance:
     def attend_to_ready(self) -> int:
         """Say what is to be said, and attend to who is ready; return the calls answered."""
         answered = 0
-        if self._said or self._sought:
-            self._speak()
+        if any(self.voice.news):
+            self.voice.speak()
         for caller in list(self.ready):
             # What it said meanwhile is told of by its descriptor.
             answered += self._attend_to_all(caller, reads=not caller.frames)
@@ -130,59 +129,6 @@ class Attendance:
         """Serve, in this turn or the next, a caller that had to wait; any thread may ask for it."""
         self.ready.append(caller)
         self.alert()
-
-    def say(self, caller: Caller, data: bytes) -> None:
-        """Send frames to a client; any thread may."""
-        self._said.append((caller, data))
-        self._be_heard()
-
-    def seek(self, client: Client) -> None:
-        """Send what is wanted of a client, if a thread of it waits now; any thread may ask for it.
-
-        Else it is sent on the channel of the first that calls.
-        """
-        self._sought.append(client)
-        self._be_heard()
-
-    def _be_heard(self) -> None:
-        if self.alert():
-            self._speak()
-            self.eager = True
-
-    def _speak(self) -> None:
-        """Send what was to be said; who was to hear it is cut if that is left in the middle."""
-        while self._said:
-            caller, data = self._said[0]
-            try:
-                self._said.popleft()
-                with _descriptors.lock:  # see `_workers`
-                    if not caller.pipe.closed:
-                        caller.send(data)
-                        self.balance(caller)
-            except BaseException:
-                caller.ended = True
-                self.ready.append(caller)
-                raise
-        while self._sought:
-            channels: list[Caller] = list(self._sought[0].channels)
-            for caller in channels:
-                self._hand_up(caller)
-                self.balance(caller)
-            self._sought.popleft()
-
-    def _hand_up(self, caller: Caller) -> None:
-        """Send on this channel what is wanted of its process, if its thread waits."""
-        try:
-            with _descriptors.lock:  # see `_workers`
-                self._send_wanted(caller)
-        except BaseException:
-            caller.ended = True
-            self.ready.append(caller)
-            raise
-
-    def _send_wanted(self, caller: Caller) -> None:
-        while caller.is_waited_for() and (asked := self.upcalls.next_wanted(caller)):
-            caller.send(asked.frames())
 
     def attend(self, caller: Caller) -> int:
         """Move what can be moved on one channel, both ways, and serve what has arrived."""
@@ -360,7 +306,7 @@ class Attendance:
         if frames and (caller.returned or caller.told):
             caller.heard()
         if caller.client.wanted:
-            self._hand_up(caller)
+            self.voice.hand_up(caller)
         return True
 
     def _serve(self, caller: Caller) -> int:

@@ -191,7 +191,8 @@ class Service:
         if any(self._minded):
             timeout = self._at_most(timeout)
         # Only straight after an answer is the next call likely to be a moment away.
-        warm, attendance.eager = self._warm or attendance.eager, False
+        voice = attendance.voice
+        warm, voice.is_heard = self._warm or voice.is_heard, False
         events = self._waiter.wait(timeout) if warm else self._waiter.sleep(timeout)
         now = monotonic()
         self.waited += now - self._since

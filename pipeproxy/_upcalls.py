@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from math import inf
 from time import monotonic
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from . import _deadline
 from ._activities import here
@@ -26,22 +26,13 @@ from ._objects import Client, Objects
 from ._outgoing import Outgoing
 from ._parcels import Encoded, pack
 from ._references import PlainRoute
+from ._voice import Voice, discard
 from ._wire import LENT, UPCALL, header, pack_context
 from .errors import CallLost, ClientDied, OwnerDied
 from .transports.pipe import wait_for
 
 #: Seconds that a process takes, mostly, to be seen dead after its pipes were closed.
 _DYING: Final = 0.02
-
-
-class Voice(Protocol):
-    """How an upcall is sent, from whichever thread."""
-
-    def say(self, caller: Caller, data: bytes) -> None:
-        """Send frames to a client."""
-
-    def seek(self, client: Client) -> None:
-        """Send what is wanted of a client, if a thread of it waits now."""
 
 
 class Asked:
@@ -130,16 +121,6 @@ class Upcalls:
         guest.ways[self] = client
         if guest.lender is not None:
             client.lender = guest.lender
-
-    def next_wanted(self, caller: Caller) -> Asked | None:
-        """Return one that is wanted of a process, to be sent on this channel; None if none is."""
-        wanted: deque[Asked] = caller.client.wanted
-        for asked in list(wanted):
-            is_taken = asked.take(caller)
-            _discard(wanted, asked)
-            if is_taken:
-                return asked
-        return None
 
     def bid_farewell(self, client: Client) -> None:
         """Call objects of a client no more through this listener."""
@@ -283,7 +264,7 @@ class Guest:
             return asked.reply
         finally:
             asked.forget()
-            _discard(self.wanted, asked)
+            discard(self.wanted, asked)
             for upcalls in list(self.ways):
                 upcalls.wake()
 
@@ -305,13 +286,6 @@ class Guest:
     def _take_turns(self) -> Iterator[Upcalls]:
         while self.ways:
             yield from list(self.ways)
-
-
-def _discard(wanted: deque[Asked], asked: Asked) -> None:
-    try:
-        wanted.remove(asked)
-    except ValueError:
-        pass  # another thread did
 
 
 def _upcall(

@@ -7,6 +7,7 @@ import queue
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from functools import partial
 from multiprocessing.context import BaseContext
 from typing import Any
 
@@ -17,7 +18,7 @@ from pipeproxy._managed.registry import Registration, Registry
 from pipeproxy._reentrant import RLock
 
 from .children import Child, outcome, poll_until
-from .support import PATIENCE, is_readable, workers
+from .support import PATIENCE, is_readable
 
 pytestmark = pytest.mark.usefixtures("descriptors_kept")
 
@@ -46,6 +47,10 @@ def lines_of(listener: Listener[Any]) -> list[Any]:
 
 def waiting_at(listener: Listener[Any]) -> int:
     return sum(len(line.callers) for line in lines_of(listener))
+
+
+def workers_of(listener: Listener[Any]) -> int:
+    return len(listener._service.dispatch.errands.workers._all)
 
 
 def add_alone(lock: Any, cell: Any, times: int) -> None:
@@ -103,7 +108,7 @@ def test_who_gives_a_lock_back_lets_the_next_one_go_on(
         child.result(listener)
         child.end()
     assert cell.pop() == 400
-    assert workers() == 0
+    assert workers_of(listener) == 0
 
 
 @pytest.mark.usefixtures("patient")
@@ -116,7 +121,7 @@ def test_so_does_who_calls_it_by_a_handle_of_a_managers(listener: Listener[Any])
         child.result(listener)
         child.end()
     assert cell.pop() == 400
-    assert workers() == 0
+    assert workers_of(listener) == 0
 
 
 @pytest.mark.usefixtures("patient")
@@ -136,7 +141,6 @@ def test_who_comes_first_is_the_next(listener: Listener[Any], make: Callable[[],
         child.result(listener)
         child.end()
     assert list(order) == [0, 2, 3]
-    assert workers() == 0
 
 
 @pytest.mark.usefixtures("patient")
@@ -162,7 +166,7 @@ def test_those_who_fill_a_queue_and_those_who_empty_it_let_each_other_go_on(
     with Child("fork", put_many, shared, 100) as one, Child("fork", get_many, shared, 100) as other:
         one.result(listener)
         assert other.result(listener) == list(range(100))
-    assert workers() == 0
+    assert workers_of(listener) == 0
 
 
 @pytest.mark.usefixtures("patient")
@@ -198,7 +202,7 @@ def test_what_nobody_lets_go_on_becomes_a_workers(listener: Listener[Any]) -> No
     target = threading.Lock()
     target.acquire()
     with Child("fork", listener.share(target).acquire) as child:
-        while not listener._service.dispatch.errands.workers._all:
+        while not workers_of(listener):
             assert is_readable(listener.fileno())  # as an event loop waits for something to do
             listener.poll()
         target.release()  # at home, which nobody who serves sees
@@ -212,7 +216,7 @@ def test_what_nobody_lets_go_on_becomes_a_workers_beside_an_event_loop() -> None
 
     async def serve(child: Child) -> Any:
         serving = asyncio.create_task(listener.serve_async())
-        await asyncio.to_thread(poll_until, workers)
+        await asyncio.to_thread(poll_until, partial(workers_of, listener))
         target.release()
         taken = await asyncio.to_thread(child.result)
         listener.close()
@@ -229,10 +233,10 @@ def test_who_is_gone_stands_in_no_line(listener: Listener[Any]) -> None:
     lock = listener.share(target)
     for _ in range(3):
         child = Child("fork", lock.acquire)
-        poll_until(lambda: waiting_at(listener) or workers(), listener)
+        poll_until(lambda: waiting_at(listener) or workers_of(listener), listener)
         child.kill()
         poll_until(lambda: listener.stats().clients == 0, listener)
-        poll_until(lambda: workers() == 0, listener)
+        poll_until(lambda: workers_of(listener) == 0, listener)
     retries = listener._service.dispatch.errands.retries
     poll_until(lambda: not retries.lines, listener)
     assert not retries._since

@@ -14,6 +14,7 @@ from pipeproxy._callers import Caller
 from pipeproxy._calls import guests
 from pipeproxy._objects import Client, Objects
 from pipeproxy._upcalls import Asked, Upcalls
+from pipeproxy._voice import next_wanted
 from pipeproxy._wire import CALL, IDENTITY, UP, UPCALL, unpack_context, unpack_header
 from pipeproxy.errors import CallLost, CallTimeout, ClientDied, OwnerDied
 from pipeproxy.transports.pipe import Pipe, open_pair
@@ -116,7 +117,7 @@ def test_what_was_kept_is_wanted_until_a_thread_waits(
 ) -> None:
     def call() -> None:
         caller.frames.append((CALL, 1, 1, 3, b""))
-        asked = owner.upcalls.next_wanted(caller)
+        asked = next_wanted(caller)
         assert asked is not None
         assert parts(asked.frames())[0] == (UPCALL, IDENT, 7, 3)
         reply(caller, b"done")
@@ -136,7 +137,7 @@ def test_one_of_another_chain_says_where_that_came_through(
     contexts = []
 
     def call() -> None:
-        asked = owner.upcalls.next_wanted(caller)
+        asked = next_wanted(caller)
         assert asked is not None
         contexts.append(parts(asked.frames())[2])
         reply(caller, b"")
