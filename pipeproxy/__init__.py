@@ -48,7 +48,8 @@ The rooms of this package, from the doors down; each imports only what stands be
              _handover > _door                     how the memory below comes to those who read it
              _memory, _slots                       shared memory, and the values in it
     words    errors, _members                      what can go wrong, what is exposed
-             _batching > _marks                    what users say of their classes
+             _options                              what users say of their classes
+             _batching > _marks                    and of single members of them
              _spec > _stdlib > _survey             from a class to its spec
              _shared                               what has a generated type
              _deadline, _descriptors               what every call and every room minds
@@ -70,10 +71,10 @@ from ._marks import (
     exposed,
     hidden,
     oneway,
-    proxied,
     published,
     readonly,
 )
+from ._options import proxied
 from ._values import by_value, by_view
 from .errors import (
     CallLost,

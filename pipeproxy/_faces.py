@@ -7,8 +7,8 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from ._marks import is_described
 from ._objects import Face, Shared
+from ._options import is_described
 from ._proxy import Proxy, proxy_class, remember_class
 from ._publishing import Publishing
 from .codecs.pickle import ATOMS

@@ -15,8 +15,8 @@ from typing import Any
 import attrs
 
 from ._batching import Batching, batching_of
-from ._marks import Dispatch, HomeCalls
 from ._members import FORWARDED, Plain, is_special
+from ._options import Dispatch, HomeCalls
 from ._stdlib import complete, options_for
 from ._survey import Survey, path_of, signature_of, text_of_annotation, text_of_default
 from .errors import SpecError

@@ -11,7 +11,7 @@ from importlib import import_module
 from types import FunctionType
 from typing import Any, Final
 
-from ._marks import Options, options_of
+from ._options import Options, options_of
 from ._survey import Survey, path_of
 
 

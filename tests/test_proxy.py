@@ -25,8 +25,9 @@ import attrs
 import numpy as np
 import pytest
 
-from pipeproxy._marks import exposed, hidden, proxied, readonly
+from pipeproxy._marks import exposed, hidden, readonly
 from pipeproxy._members import Members
+from pipeproxy._options import proxied
 from pipeproxy._proxy import (
     Proxy,
     bind,
@@ -772,7 +773,7 @@ def test_an_array_and_a_proxy_that_cannot_be_added_are_an_error():
 def test_making_and_calling_a_proxy_loads_nothing_heavy():
     program = """
 import sys
-from pipeproxy._marks import proxied
+from pipeproxy._options import proxied
 from pipeproxy._members import FIRST_METHOD
 from pipeproxy._proxy import make_proxy
 

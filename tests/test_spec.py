@@ -15,11 +15,11 @@ from pipeproxy._marks import (
     exposed,
     hidden,
     oneway,
-    proxied,
     published,
     readonly,
 )
 from pipeproxy._members import FIRST_METHOD, Members
+from pipeproxy._options import proxied
 from pipeproxy._spec import Attribute, Conduct, Method, Parameter, Spec, describe
 from pipeproxy.errors import NotExposed, SpecError
 

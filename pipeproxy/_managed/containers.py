@@ -12,8 +12,8 @@ import array
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from .._marks import proxied
 from .._members import FORWARDED
+from .._options import proxied
 from .byname import ByName
 
 

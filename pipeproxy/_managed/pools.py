@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from multiprocessing.pool import ApplyResult, IMapIterator, Pool
 
-from .._marks import proxied
+from .._options import proxied
 
 __all__ = ["Pool"]
 

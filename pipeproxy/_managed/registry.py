@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
-from .._marks import is_described, proxied
+from .._options import is_described, proxied
 from .._spec import describe
 from .._stdlib import stand_for
 from .._values import by_value
