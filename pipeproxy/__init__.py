@@ -30,12 +30,12 @@ The rooms of this package, from the doors down; each imports only what stands be
     memory   _streams > _calls > _inside           a client's calls, and what it is inside of
              _calls > _promises > _pool            what comes of them; memory that is lent for bulk
              _calls > _readings                    what it reads without a call
-             _objects > _borrowed                  memory that the owner is lent
              _objects, _callers, _residence        the owner's objects, channels, calls at home
-             _publishing > _objects                objects whose changes are published
+             _publishing > _subjects               objects whose changes are published, and others
              _primitives > _reentrant              locks, and one that is its caller's
              _reentrant > _takers                  what the dead had is given back
              _queues, _takers > _waits             waiting in the name of who may die
+             _waits > _clients > _borrowed         the owner's clients; memory that they lend it
              _deadlocks > _sections > _activities  the right to an object; whose a call is
     motion   _exchange > _lines > _channel         a frame and its reply; each thread's own channel
              _exchange > _courier > _flight        calls in flight, and who carries them

@@ -9,8 +9,9 @@ from typing import Final
 
 from ._activities import Activity
 from ._callers import Caller
+from ._clients import Client
 from ._deadlocks import Wait, waits
-from ._objects import Client, Objects
+from ._objects import Objects
 from ._sections import Entering, Entry, Section
 from ._wire import WAITING, header
 from .codecs import pickle as codec

@@ -10,13 +10,15 @@ from ._activities import MustWait, here
 from ._borrowed import Cargo, over
 from ._borrowed import reply as pack_reply
 from ._callers import SILENCE, Reply, arguments_of
+from ._clients import Client
 from ._errands import too_large
 from ._members import name_of, named_by
-from ._objects import Client, Objects, Shared
+from ._objects import Objects
 from ._outgoing import Outgoing
 from ._parcels import Parcel
 from ._references import PlainRoute
 from ._reports import report
+from ._subjects import Shared
 from ._wire import FAILURE, RESULT, Frame
 from .codecs import pickle as codec
 from .errors import CodecError

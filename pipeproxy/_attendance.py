@@ -14,8 +14,9 @@ from typing import Final
 
 from . import _descriptors, _life
 from ._callers import MOST_UNSENT, Caller, Callers
+from ._clients import Client
 from ._dispatch import Dispatch
-from ._objects import Client, Objects
+from ._objects import Objects
 from ._parcels import unpack
 from ._references import PlainRoute
 from ._residence import Residence

@@ -18,8 +18,8 @@ from . import _deadline, _life
 from ._activities import Activity, Served, here
 from ._callers import Caller, Errand, Reply, arguments_of
 from ._members import name_of
-from ._objects import Shared
 from ._rights import attempt
+from ._subjects import Shared
 from ._tasks import Tasks
 from ._wire import CALLS, ENTER, Frame
 from .errors import CallLost, Cancelled

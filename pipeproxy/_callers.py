@@ -17,11 +17,12 @@ from . import _descriptors
 from ._activities import Activity, Served
 from ._borrowed import Cargo
 from ._channel import Channel
+from ._clients import Client
 from ._deadlocks import Wait
 from ._held import Holdings
 from ._members import name_of
-from ._objects import Client, Shared
 from ._sections import Entry, Section
+from ._subjects import Shared
 from ._wire import CALLS, ENTER, FROM_CLIENT, Frame
 from .codecs import pickle as codec
 from .errors import CodecError

@@ -22,10 +22,11 @@ from ._callers import SILENCE, Caller, Errand, Reply
 from ._deadlocks import waits
 from ._errands import Errands
 from ._members import name_of
-from ._objects import Objects, Shared
+from ._objects import Objects
 from ._references import PlainRoute
 from ._residence import Residence
 from ._sections import Section, stuck
+from ._subjects import Shared
 from ._wire import (
     BULK,
     CALL,

@@ -17,12 +17,14 @@ from ._batches import Batches
 from ._borrowed import Cargo, over
 from ._borrowed import reply as pack_reply
 from ._callers import SILENCE, Caller, Errand, Reply, arguments_of
+from ._clients import Client
 from ._members import RUN, name_of, named_by
-from ._objects import Client, Objects, Shared
+from ._objects import Objects
 from ._outgoing import Outgoing
 from ._parcels import Parcel
 from ._references import PlainRoute
 from ._retries import Retries
+from ._subjects import Shared
 from ._tasks import Tasks
 from ._wire import LIMIT, RESULT, Frame, header
 from ._workers import Workers

@@ -7,10 +7,10 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from ._objects import Face, Shared
 from ._options import is_described
 from ._proxy import Proxy, proxy_class, remember_class
 from ._publishing import Publishing
+from ._subjects import Face, Shared
 from .codecs.pickle import ATOMS
 from .errors import SpecError
 

@@ -26,7 +26,7 @@ from ._door import Route
 from ._faces import shareable, travels_alive
 from ._held import Known, idents
 from ._members import name_of
-from ._objects import Objects, Shared
+from ._objects import Objects
 from ._outgoing import Outgoing
 from ._parcels import Encoded, Parcel
 from ._promises import Promise, fulfil
@@ -34,6 +34,7 @@ from ._proxy import Proxy, link_of, make_proxy
 from ._references import Link, homes, pass_on
 from ._residence import Residence
 from ._sections import Block, Entering, Entry, Section, stuck
+from ._subjects import Shared
 from ._values import itself
 from ._wire import CLAIM, LENT, UP_FAILURE, UP_RESULT, Frame
 from .codecs import pickle as codec

@@ -9,12 +9,13 @@ from typing import Any
 from ._activities import here
 from ._faces import shareable, travels_alive
 from ._members import name_of
-from ._objects import EVERY_MEMBER, Face, Objects, Shared
+from ._objects import Objects
 from ._parcels import Parcel
 from ._proxy import Proxy, link_of, members_of
 from ._references import PlainRoute, arrive, homes, open_stream
 from ._sections import Section
 from ._streams import ASYNC_FACE, FACE, AsyncSource, Source
+from ._subjects import EVERY_MEMBER, Face, Shared
 from ._values import copied
 from .codecs import pickle as codec
 from .errors import CodecError, RemoteError

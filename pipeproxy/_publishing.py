@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ._members import GET
-from ._objects import Face, Objects, Shared
+from ._subjects import Face, Shared
 
 
 class Publishing(Shared):
@@ -33,9 +33,9 @@ class Publishing(Shared):
             for publication in tuple(self.publications):
                 publication.look()
 
-    def begin(self, objects: Objects) -> None:
-        """Become one of what a listener answers for, and publishes."""
-        self.publisher = objects.publisher
+    def begin(self, publisher: Any) -> None:
+        """Become one of what a listener answers for, and publishes; see `Shared.begin`."""
+        self.publisher = publisher
 
     def join(self, known: Any) -> None:
         """Have what the same object has on another listener: a change is published on both."""

@@ -14,7 +14,7 @@ from functools import partial
 
 from ._activities import Activity, here
 from ._bell import Bell
-from ._objects import Client
+from ._clients import Client
 from ._options import proxied
 from ._takers import take_lock
 from ._waits import check_wanted, is_gone, keep_undo

@@ -24,11 +24,11 @@ from ._door import Route
 from ._faces import travels_alive
 from ._held import Holdings, idents
 from ._members import Plain
-from ._objects import Shared
 from ._parcels import Encoded, Parcel, Place
 from ._proxy import Proxy, link_of, make_proxy, unread
 from ._sections import Block
 from ._streams import Stream
+from ._subjects import Shared
 from ._values import copied
 from ._wire import (
     GIVEN_BACK,

@@ -14,7 +14,7 @@ from time import monotonic
 from typing import Final
 
 from ._callers import Caller
-from ._objects import Shared
+from ._subjects import Shared
 from ._wire import Frame
 
 #: Seconds without a call that has run after which a line is given up.

@@ -21,8 +21,9 @@ from ._activities import activity_of, here
 from ._attendance import Attendance
 from ._callers import Caller
 from ._calls import guests
+from ._clients import Client
 from ._door import Asking, Door, Knock, Offer, Route, hello
-from ._objects import Client, Objects
+from ._objects import Objects
 from ._published import Publisher
 from ._residence import Residence
 from ._wire import FAREWELL, HELLO, LEAVE, header

@@ -12,7 +12,7 @@ from typing import Any, Final, NoReturn
 
 from ._calls import Owner
 from ._members import FIRST_METHOD, Members, Plain
-from ._objects import Face
+from ._subjects import Face
 from .errors import Cancelled
 
 _FIRST_CHUNK: Final = 1

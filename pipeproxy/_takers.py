@@ -8,7 +8,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from ._objects import Client
+from ._clients import Client
 from ._waits import UNWANTED, check_may_wait, check_wanted, client_here, is_gone, keep_undo, slices
 
 #: Takes something: as the `acquire` of a lock or a semaphore, with the same arguments.

@@ -20,9 +20,10 @@ from ._bell import Bell
 from ._buffers import Segment
 from ._callers import Caller
 from ._calls import guests
+from ._clients import Client
 from ._context import context_of
 from ._held import idents
-from ._objects import Client, Objects
+from ._objects import Objects
 from ._outgoing import Outgoing
 from ._parcels import Encoded, pack
 from ._references import PlainRoute

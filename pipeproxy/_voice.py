@@ -12,7 +12,7 @@ from typing import Any
 
 from . import _descriptors
 from ._callers import Caller
-from ._objects import Client
+from ._clients import Client
 
 
 class Voice:

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from . import _deadline
 from ._activities import MustWait, here
-from ._objects import Client
+from ._clients import Client
 from .errors import Cancelled, ClientDied, ListenerClosed
 
 #: Seconds between two looks for who waits.

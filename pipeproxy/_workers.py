@@ -24,7 +24,8 @@ from typing import Protocol
 from . import _deadline
 from ._activities import Activity, here
 from ._callers import Caller, Errand, Reply
-from ._objects import Client, Shared
+from ._clients import Client
+from ._subjects import Shared
 from ._wire import Frame
 from .errors import Cancelled, ListenerClosed
 

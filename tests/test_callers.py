@@ -10,7 +10,7 @@ import pytest
 
 from pipeproxy._activities import Activity
 from pipeproxy._callers import MOST_UNSENT, Caller, Callers
-from pipeproxy._objects import Client
+from pipeproxy._clients import Client
 from pipeproxy.transports.pipe import Pipe, open_pair
 
 

@@ -11,12 +11,14 @@ import pytest
 from pipeproxy import CodecError, NotExposed, Released, _borrowed
 from pipeproxy._activities import Activity
 from pipeproxy._callers import Caller
+from pipeproxy._clients import Client
 from pipeproxy._dispatch import Dispatch
 from pipeproxy._door import Route
 from pipeproxy._faces import face_of
 from pipeproxy._members import FIRST_METHOD, GET, SET
-from pipeproxy._objects import Client, Objects, Shared
+from pipeproxy._objects import Objects
 from pipeproxy._residence import Residence
+from pipeproxy._subjects import Shared
 from pipeproxy._wire import CALL, FAILURE, RESULT
 from pipeproxy.codecs import pickle as codec
 from pipeproxy.transports.pipe import open_pair

@@ -12,7 +12,8 @@ import pytest
 from pipeproxy._activities import Activity, Served, here
 from pipeproxy._callers import Caller
 from pipeproxy._calls import guests
-from pipeproxy._objects import Client, Objects
+from pipeproxy._clients import Client
+from pipeproxy._objects import Objects
 from pipeproxy._upcalls import Asked, Upcalls
 from pipeproxy._voice import next_wanted
 from pipeproxy._wire import CALL, IDENTITY, UP, UPCALL, unpack_context, unpack_header

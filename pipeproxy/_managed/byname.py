@@ -15,9 +15,9 @@ import attrs
 from .._faces import face_of, show
 from .._lent import by_ref
 from .._members import DELETE, GET, SET
-from .._objects import use_attribute
 from .._spec import Method, Parameter, describe
 from .._stdlib import Mixed
+from .._subjects import use_attribute
 from .._values import by_value
 from ..errors import NotExposed, RemoteError
 
