@@ -24,7 +24,8 @@ The rooms of this package, from the doors down; each imports only what stands be
     faces    _locked, _orphans, _lent              several calls as one; what a client lends
              _reach                                is somebody there; what is given back
              _futures, _awaited > _verbs           calls that are not waited for, and how they begin
-             _lent > _home > _outgoing             objects at home; what leaves, and how
+             _lent > _home > _direct               objects at home; how calls there are run
+             _home > _outgoing                     what leaves, and how
              _outgoing > _references > _faces      references; what an object shows
              _references > _proxy, _values         spec → class; copies and views
     memory   _streams > _calls > _inside           a client's calls, and what it is inside of
@@ -44,6 +45,7 @@ The rooms of this package, from the doors down; each imports only what stands be
              _lines > _held, _context              what this process holds; of which chain it is
     leaves   _wire, codecs, transports, _door, _life, _until, _sigint, _bell
              _reports, _rights                     errors that nobody is given; locks given back
+             _openness                             whether a listener answers here
              codecs > _parcels > _buffers > _life  what is large; memory that two processes share
              _handover > _door                     how the memory below comes to those who read it
              _memory, _slots                       shared memory, and the values in it

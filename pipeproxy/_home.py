@@ -2,57 +2,39 @@
 
 There a proxy calls the object directly, in its caller's thread and by the right of its section, and
 shows exactly what it shows elsewhere: the same names, the same errors, proxies for shared objects.
-A thread that has to wait for a section lets others be served meanwhile: nobody else might do it.
 """
 
 from __future__ import annotations
 
-import os
-import weakref
 from _thread import start_new_thread
 from collections.abc import Callable, Iterator
 from contextvars import copy_context
 from functools import partial
-from itertools import count
-from time import monotonic
-from typing import Any, Protocol
+from typing import Any
 
-from . import _deadline
 from ._activities import Served, here
-from ._bell import Bell
 from ._calls import Owner
-from ._deadlocks import Wait, waits
+from ._direct import Direct, leave
 from ._door import Route
 from ._faces import shareable, travels_alive
 from ._held import Known, idents
 from ._members import name_of
 from ._objects import Objects
+from ._openness import Openness
 from ._outgoing import Outgoing
 from ._parcels import Encoded, Parcel
 from ._promises import Promise, fulfil
 from ._proxy import Proxy, link_of, make_proxy
-from ._references import Link, homes, pass_on
-from ._residence import Residence
-from ._sections import Block, Entering, Entry, Section, stuck
+from ._references import Link, homes
 from ._subjects import Shared
 from ._values import itself
 from ._wire import CLAIM, LENT, UP_FAILURE, UP_RESULT, Frame
 from .codecs import pickle as codec
 from .codecs.pickle import ATOMS
-from .errors import ListenerClosed, Released
+from .errors import Released
 
 #: The kind and the payload of an answer.
 Answer = tuple[int, "bytes | Parcel"]
-
-
-class Waits(Protocol):
-    """How a thread of the owner's waits: others are to be served meanwhile."""
-
-    def wait(self, bell: Bell, seconds: float | None, since: float) -> None:
-        """Wait for a bell, for at most so long, or less; `since` when it began to wait."""
-
-    def wake(self) -> None:
-        """End a wait of whoever serves."""
 
 
 class Home:
@@ -61,22 +43,15 @@ class Home:
     Args:
         route: what their references say of the listener.
         objects: where they are kept.
-        turns: who serves the listener.
-        residence: runs calls of objects that are bound to the thread which serves; None where
-            nobody does.
-
-    Attributes:
-        closed: the listener answers no more, here neither.
+        openness: whether the listener answers.
+        direct: runs their calls.
     """
 
-    def __init__(
-        self, route: Route, objects: Objects, turns: Waits, residence: Residence | None = None
-    ) -> None:
-        self.closed = False
-        self._residence = residence
-        self._turns = turns
+    def __init__(self, route: Route, objects: Objects, openness: Openness, direct: Direct) -> None:
         self._route = route
         self._objects = objects
+        self._openness = openness
+        self._direct = direct
         self._known = Known()
         homes[route.listener] = self
 
@@ -126,24 +101,9 @@ class Home:
         shared = self._objects.of(target) if self._route.address else None
         return None if shared is None else link_of(self._proxy(shared))
 
-    def check_open(self) -> None:
-        """Pass if the listener answers in this process.
-
-        Raises:
-            ListenerClosed: it was closed, or belongs to the process that this one was forked from.
-        """
-        if not self.closed:
-            return
-        if self._route.pid != os.getpid():
-            raise ListenerClosed(
-                f"this listener belongs to process {self._route.pid}, which serves it; here, in a "
-                f"forked child, use the proxies"
-            )
-        raise ListenerClosed("this listener was closed; share the object again, on a new one")
-
     def close(self) -> None:
         """Answer no more."""
-        self.closed = True
+        self._openness.closed = True
         homes.pop(self._route.listener, None)
 
     def move_out(self, owner: Owner) -> None:
@@ -192,8 +152,8 @@ class Home:
         link = Link(self._route, shared.number, plain)
         link.call = partial(self._call, shared)
         link.start = partial(self._start, shared)
-        link.enter = partial(self._enter, shared)
-        link.leave = link.withdraw = partial(self._leave, shared.section)
+        link.enter = partial(self._direct.enter, shared)
+        link.leave = link.withdraw = partial(leave, shared.section)
         link.keep = partial(self._keep, shared.number)
         link.give_back = partial(self._give_back, shared.number)
         link.read = _ask
@@ -205,18 +165,18 @@ class Home:
         self, shared: Shared, member: int, args: tuple[Any, ...], kwargs: dict[str, Any] | None
     ) -> Any:
         """Call the object, which gets what it would get from elsewhere, and gives the same."""
-        self.check_open()
+        self._openness.check()
         if kwargs:
             kwargs = {name: self._itself(value) for name, value in kwargs.items()}
         args = tuple(map(self._itself, args))
-        value = self._run_call(shared, member, args, kwargs)
+        value = self._direct.run(shared, member, args, kwargs)
         if itself(value) is not value:
             return itself(value)
         result = self._objects.of(value)
         if result is None:
             if not travels_alive(value) and not shared.face.is_live(member, args):
                 if shared.face.resides and hasattr(type(value), "__next__"):
-                    return _Steps(partial(self._run_resident, shared, member), value)
+                    return _Steps(partial(self._direct.run_resident, shared, member), value)
                 return value
             if type(value) in ATOMS or issubclass(type(value), Proxy):
                 return value
@@ -232,151 +192,15 @@ class Home:
         promise: Promise | None,
     ) -> None:
         """As `_call`, for a promise: here and now, or in a thread of its own where it may wait."""
-        self.check_open()
+        self._openness.check()
         call = partial(self._call, shared, member, args, kwargs)
         where = name_of(shared.members.plain, member, args)
-        waits = member in shared.elsewhere
-        if shared.face.resides and self._residence is not None:
-            waits = waits or not self._residence.is_here()
-        if promise is None or not waits:
+        if promise is None or not self._direct.may_wait(shared, member):
             fulfil(promise, call, where)
             return
         served = here.served or Served(here.own, (here.own.process,), None)
         run = partial(copy_context().run, fulfil, promise, call, where)
         start_new_thread(_serve_apart, (served, run, promise))
-
-    def _run_call(
-        self, shared: Shared, member: int, args: tuple[Any, ...], kwargs: dict[str, Any] | None
-    ) -> Any:
-        call = partial(shared.call, member, args, kwargs)
-        if member in shared.elsewhere:
-            return self._run_freely(shared, member, call)
-        if not shared.face.resides:
-            return self._run(shared, member, call)
-        return self._run_resident(shared, member, call)
-
-    def _run_resident(self, shared: Shared, member: int, call: Callable[[], Any]) -> Any:
-        """Run a call of an object that is bound to the thread which serves, in that."""
-        residence, section = self._residence, shared.section
-        if residence is None or residence.is_here():
-            return self._run(shared, member, call)
-        run = partial(residence.run, partial(section.run, call), self.check_open)
-        if self._is_in(section):
-            return run()
-        return self._run_in_turn(shared, member, run)
-
-    def _run_freely(self, shared: Shared, member: int, call: Callable[[], Any]) -> Any:
-        """Run a call that may wait, and keeps nobody out, when nobody else is in the section."""
-        section = shared.section
-        if (section.holder is not None or section.line) and not self._is_in(section):
-            self._run_in_turn(shared, member, _nothing)
-        return call()
-
-    def _run(self, shared: Shared, member: int, call: Callable[[], Any]) -> Any:
-        """Run a call by the right of its object's section, at once or when its turn has come."""
-        section = shared.section
-        if not here.waits:
-            try:
-                with section.right:
-                    if section.holder is None and not section.line:
-                        outer, section.runner = section.runner, here.activity
-                        try:
-                            return call()
-                        finally:
-                            section.runner = outer
-            finally:
-                if section.line or section.holder is not None:
-                    section.settle()
-        if self._is_in(section):
-            return section.run(call)
-        return self._run_in_turn(shared, member, partial(section.run, call))
-
-    def _run_in_turn(self, shared: Shared, member: int, call: Callable[[], Any]) -> Any:
-        """Enter the section of an object when its turn has come, call something and leave."""
-        stay = _Stay()
-        number = next(_stays)
-        where = name_of(shared.members.plain, member)
-        self._wait_for(shared.section, {(None, number): weakref.ref(stay)}, where)
-        try:
-            return call()
-        finally:
-            shared.section.leave(None, number)
-
-    def _is_in(self, section: Section) -> bool:
-        """Whether this thread is in the section, by `locked` or as it runs a call of the object.
-
-        Raises:
-            DeadlockError: what runs further down its stack is, and waits for what is up here.
-        """
-        if section.is_held_by(here.activity):
-            return True
-        if section.runs_here() and section.runner is not here.activity:
-            raise stuck()
-        return section.runs_here()
-
-    def _enter(self, shared: Shared, entering: int, block: Block) -> None:
-        """Enter the section of an object; wait if somebody else is in it."""
-        self.check_open()
-        section = shared.section
-        numbers: dict[Entering, Block] = {(None, entering): block}
-        if not self._is_in(section):
-            self._wait_for(section, numbers, f"locked({shared.members.class_name})")
-        elif section.is_held_by(here.activity):
-            assert section.holder is not None
-            section.holder.numbers.update(numbers)
-        else:  # this thread runs a call of the object, so it has the right
-            section.hold(Entry(here.activity, _nothing, {**numbers}))
-
-    def _leave(self, section: Section, entering: int) -> None:
-        section.leave(None, entering)
-
-    def _wait_for(self, section: Section, numbers: dict[Entering, Block], what: str) -> None:
-        """Wait until a new entry is in a section; others are served meanwhile.
-
-        Args:
-            numbers: as of an `Entry`.
-            what: the call that waits, for people.
-
-        Raises:
-            CallTimeout: the deadline passed first.
-            ListenerClosed: the listener was closed.
-            DeadlockError: it would wait for ever.
-        """
-        if any(map(section.is_held_by, here.lower)):
-            raise stuck()
-        bell = Bell()
-        entry = Entry(here.activity, partial(self._tell, bell), {**numbers})
-        wait = Wait(here.activity, section, what, partial(self._tell, bell))
-        outer = here.waits
-        here.waits = [*outer, section]
-        try:
-            waits.begin(wait)
-            section.enter(entry)
-            self._stand_in_line(entry, wait, bell)
-        except BaseException:
-            section.withdraw(entry)
-            raise
-        finally:
-            waits.end(wait)
-            here.waits = outer
-            self._turns.wake()  # for whatever was put off meanwhile
-
-    # Apart from its caller, as `Listener._serve_until` is.
-    def _stand_in_line(self, entry: Entry, wait: Wait, bell: Bell) -> None:
-        deadline = _deadline.current()
-        while wait.section.holder is not entry:
-            if deadline is not None and monotonic() > deadline:
-                raise _deadline.not_entered()
-            self.check_open()
-            self._turns.wait(bell, _deadline.left(deadline), wait.since)
-            wait.section.settle()  # what is in it at home may have ended unseen
-            pass_on(waits.look(wait))
-            if wait.verdict is not None:
-                raise wait.verdict
-
-    def _tell(self, bell: Bell) -> None:
-        bell.ring()
-        self._turns.wake()
 
     # -- upcalls ----------------------------------------------------------------------------------
 
@@ -391,11 +215,11 @@ class Home:
         client, route = self._objects.client(process), tuple(self._route)
         where = f"object {number}"
         try:
-            self.check_open()
+            self._openness.check()
             shared = self._objects.find(number)
             where = name_of(shared.members.plain, member)
             args, kwargs = codec.decode_call(payload, where)
-            value = self._run_call(shared, member, args, kwargs)
+            value = self._direct.run(shared, member, args, kwargs)
             if self._objects.publications:
                 self._objects.publisher.look()
             outgoing = Outgoing(route, self._objects, client, ident)
@@ -437,10 +261,6 @@ class Home:
         return itself(value)
 
 
-#: Numbers for calls that had to wait, as if they had entered; none is that of an entering.
-_stays = count(-(2**64))
-
-
 class _Steps:
     """An iterator whose items are made by calls of another thread."""
 
@@ -454,12 +274,6 @@ class _Steps:
         return self._run(partial(next, self._items))
 
 
-class _Stay:
-    """What lives for as long as a call that had to wait: the section is given up with it."""
-
-    __slots__ = ("__weakref__",)
-
-
 def _serve_apart(served: Served, run: Callable[[], object], promise: Promise) -> None:
     """In a thread of its own, run something in the name of another one."""
     here.serves = served
@@ -467,10 +281,6 @@ def _serve_apart(served: Served, run: Callable[[], object], promise: Promise) ->
         run()
     except BaseException as error:  # it would have ended the caller's thread, and is told it
         promise.refuse(error)
-
-
-def _nothing() -> None:
-    """Tell nobody: who is in already does not wait."""
 
 
 def _same(value: Any) -> Any:

@@ -12,9 +12,11 @@ from typing import TypeVar
 
 from . import _life
 from ._bell import Bell
+from ._direct import Direct
 from ._door import Route
 from ._home import Home
 from ._objects import Objects
+from ._openness import Openness
 from ._proxy import Proxy
 from .codecs.pickle import ATOMS
 from .transports.pipe import SPIN
@@ -38,7 +40,8 @@ class _Lending(Home):
     def __init__(self) -> None:
         token = _life.token()
         route = Route(token, token, os.getpid(), b"", b"", SPIN)
-        super().__init__(route, Objects(), _NobodyServes())
+        openness = Openness(route.pid)
+        super().__init__(route, Objects(), openness, Direct(openness, _NobodyServes()))
         _life.at_fork(self)
 
     def forked(self) -> None:

@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 from . import _life
 from ._deadline import check_wait
+from ._direct import Direct
 from ._door import Door, Route
 from ._home import Home
 from ._objects import Objects
+from ._openness import Openness
 from ._references import owner_at
 from ._residence import Residence
 from ._service import Service
@@ -64,7 +66,9 @@ class Listener(Generic[T]):
         residence = Residence(self._door.wake)
         self._service = Service(self._route, self._door, self._objects, residence)
         self._turns = Turns(self._service, self._door.wake)
-        self._home = Home(self._route, self._objects, self._turns, residence)
+        self._openness = Openness(self._route.pid)
+        direct = Direct(self._openness, self._turns, residence)
+        self._home = Home(self._route, self._objects, self._openness, direct)
         _life.at_fork(self)
         from multiprocessing.util import Finalize  # here, as only owners pay for it
 
@@ -73,7 +77,7 @@ class Listener(Generic[T]):
         self._at_exit = Finalize(self, end, exitpriority=100)
 
     def __repr__(self) -> str:
-        state = "closed" if self._home.closed else f"{len(self._objects)} objects"
+        state = "closed" if self._openness.closed else f"{len(self._objects)} objects"
         return f"<Listener in process {self._route.pid}: {state}>"
 
     # -- sharing ----------------------------------------------------------------------------------
@@ -94,7 +98,7 @@ class Listener(Generic[T]):
             SpecError: the object cannot be shared; the text says why.
             ListenerClosed: this listener is closed.
         """
-        self._home.check_open()
+        self._openness.check()
         return self._home.share(obj)
 
     # -- serving ----------------------------------------------------------------------------------
@@ -110,18 +114,18 @@ class Listener(Generic[T]):
             RuntimeError: another thread serves it, or it is called by a method that it serves.
             ValueError: `timeout` is negative, or longer than 2,000,000 s.
         """
-        self._home.check_open()
+        self._openness.check()
         check_wait(timeout, "timeout")
         deadline = monotonic() + timeout
         return self._turns.take(partial(self._poll, deadline), deadline) or 0
 
     def _poll(self, deadline: float, check: Callable[[], None]) -> int:
-        self._home.check_open()
+        self._openness.check()
         while True:
             left = deadline - monotonic()
             answered = self._service.turn(max(0.0, left))
-            if answered or left <= 0 or self._home.closed:
-                if self._service.postpones and not self._home.closed:
+            if answered or left <= 0 or self._openness.closed:
+                if self._service.postpones and not self._openness.closed:
                     self._door.wake()  # no descriptor tells when they are due: be polled again
                 return answered
             check()
@@ -141,7 +145,7 @@ class Listener(Generic[T]):
             RuntimeError: another thread serves it, or it is called by a method that it serves.
             TypeError, ValueError: `until` is none of these.
         """
-        self._home.check_open()
+        self._openness.check()
         self._turns.take(partial(self._serve, Until(until)))
 
     def _serve(self, goal: Until, check: Callable[[], None]) -> None:
@@ -158,14 +162,14 @@ class Listener(Generic[T]):
     # of a loop directly inside a `try` passes by its `finally` (cpython#130279).
     def _serve_until(self, goal: Until, check: Callable[[], None]) -> None:
         service = self._service
-        while not self._home.closed and not goal.reached():
+        while not self._openness.closed and not goal.reached():
             service.turn(goal.patience)
             check()
         # What the dead wrote last: one turn lets in who knocked, one reads to the end.
         for _ in range(2 if goal.processes else 0):
-            if not self._home.closed:
+            if not self._openness.closed:
                 service.turn(0)
-        while goal.processes and service.batches.waiting and not self._home.closed:
+        while goal.processes and service.batches.waiting and not self._openness.closed:
             service.turn(goal.patience)
 
     def _ended(self, goal: Until, life: Any) -> None:
@@ -184,7 +188,7 @@ class Listener(Generic[T]):
             ListenerClosed: this listener is closed.
             RuntimeError: another thread serves it already.
         """
-        self._home.check_open()
+        self._openness.check()
         self._turns.check_free()
         return Background(self)
 
@@ -198,10 +202,10 @@ class Listener(Generic[T]):
             ListenerClosed: this listener was closed before.
             RuntimeError: it is served by another thread, or by an event loop already.
         """
-        self._home.check_open()
+        self._openness.check()
         from ._loop import serve
 
-        await serve(self._turns, self._service, self._home)
+        await serve(self._turns, self._service, self._openness)
 
     def fileno(self) -> int:
         """Return a descriptor that is readable when `poll` has something to do.
@@ -212,7 +216,7 @@ class Listener(Generic[T]):
         Raises:
             ListenerClosed: this listener is closed.
         """
-        self._home.check_open()
+        self._openness.check()
         return self._service.callers.poller.fileno()
 
     def stats(self) -> Stats:
@@ -243,11 +247,11 @@ class Listener(Generic[T]):
 
     def __del__(self) -> None:
         # Nobody serves what nobody holds. Every write of this is small and never waits.
-        if hasattr(self, "_at_exit") and not self._home.closed:
+        if hasattr(self, "_at_exit") and not self._openness.closed:
             self._close(0)
 
     def __enter__(self) -> Listener[T]:
-        self._home.check_open()
+        self._openness.check()
         return self
 
     def __exit__(
@@ -261,7 +265,7 @@ class Listener(Generic[T]):
     def forked(self) -> None:
         """In a forked child: what was at home is now reached through the inherited lobby."""
         self._service.forked()
-        if self._home.closed:
+        if self._openness.closed:
             return
         self._home.move_out(owner_at(self._route, self._door.lobby, self._life))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from ._home import Home
+from ._openness import Openness
 from ._service import Service
 from ._turns import Turns
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 _LOOK_EVERY: Final = 0.05
 
 
-async def serve(turns: Turns, service: Service, home: Home) -> None:
+async def serve(turns: Turns, service: Service, openness: Openness) -> None:
     """Serve in the running event loop until the listener is closed.
 
     Raises:
@@ -36,7 +36,7 @@ async def serve(turns: Turns, service: Service, home: Home) -> None:
         except BaseException as error:  # Ctrl-C, or this process was forked by a method
             if not ended.done():
                 ended.set_exception(error)
-        if home.closed and not ended.done():
+        if openness.closed and not ended.done():
             ended.set_result(None)
         look_later()
 
