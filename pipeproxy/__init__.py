@@ -40,7 +40,8 @@ The rooms of this package, from the doors down; each imports only what stands be
              _deadlocks > _sections > _activities  the right to an object; whose a call is
     motion   _exchange > _lines > _channel         a frame and its reply; each thread's own channel
              _exchange > _courier > _flight        calls in flight, and who carries them
-             _flight > _asking, _gathering         who waits for them; what is kept back
+             _flight > _outbox, _gathering         what is to be written; what is kept back
+             _outbox > _asking                     who waits for what is said to that
              _lines, _readings > _way              whether it is open; what an end means
              _lines > _held, _context              what this process holds; of which chain it is
     leaves   _wire, codecs, transports, _door, _life, _until, _sigint, _bell

@@ -2,22 +2,19 @@
 
 They go down the thread's own line, so all its calls keep their order, whatever verbs it mixes. As
 long as some are in flight the *courier* reads the line, a thread that no signal handler interrupts;
-it and the thread itself write. Frames that wait to be written are gathered: few writes for many.
+it and the thread itself write, see `_outbox`.
 
-A signal handler may raise between any two steps of the thread. So bytes are written and counted in
-one C call, and a step that was left half done is done again by whoever comes next.
+A signal handler may raise between any two steps of the thread: one that was left half done is done
+again by whoever comes next.
 """
 
 from __future__ import annotations
 
-import threading
 import weakref
-from collections import deque
-from collections.abc import Callable, Iterator
-from itertools import repeat, starmap
+from collections.abc import Callable
 from math import inf
 from time import monotonic
-from typing import Any, Final, NoReturn, Protocol
+from typing import Final, NoReturn, Protocol
 
 from . import _life
 from ._asking import Pending, tell
@@ -25,8 +22,8 @@ from ._bell import Bell
 from ._gathering import gathering
 from ._held import Holdings
 from ._lines import Line, Lines
-from ._rights import attempt
-from ._wire import CANCEL, FAREWELL, KEPT, UP_FAILURE, Frame, header, pack_batch
+from ._outbox import Outbox
+from ._wire import CANCEL, FAREWELL, KEPT, UP_FAILURE, Frame, header
 from .codecs.pickle import encode_failure
 from .errors import CallLost
 
@@ -40,8 +37,6 @@ _LARGE: Final = 1 << 16
 _WORTH_A_WRITE: Final = 32
 #: Seconds that the courier waits for who writes.
 _PATIENCE: Final = 0.002
-#: Bytes that one batch may have; a single frame may have more.
-_LARGEST_BATCH: Final = 1 << 20
 #: Seconds after which what was gathered is sent, if nothing was answered before; and what is kept
 #: back for a `batch`: somebody may wait for it.
 _GATHERING: Final = 0.0003
@@ -60,7 +55,7 @@ class Carrier(Protocol):
         """
 
 
-class Flight:
+class Flight(Outbox):
     """What one thread has in flight on its line.
 
     Args:
@@ -71,19 +66,14 @@ class Flight:
         carrier: see there.
 
     Attributes:
-        line: as given.
         thread: the number of the thread whose line it is.
-        pending: what was sent and not answered, by ident.
         asking: calls of the thread that wait just now, the latest last.
         upcalls: what the owner asked and was not answered yet, by ident: each with the call whose
             thread answers it, None if it is answered apart.
-        over: nothing is in flight any more, and the line is the thread's alone; or it is lost.
         lost: makes the error of what was in flight when the line ended, and of what comes later;
             None as long as it has not.
         room: rung whenever something was answered.
         alert: called then as well, while the thread serves others as it waits for that.
-        kept: until when what is to be sent may be kept back, to be sent with more; None for no
-            longer.
     """
 
     def __init__(
@@ -94,31 +84,17 @@ class Flight:
         hear: Callable[[Flight, Frame], object],
         carrier: Carrier,
     ) -> None:
-        self.line = line
+        super().__init__(line, held)
         self._lines = lines
         self._hear = hear
         self.thread = _life.thread()
-        self.pending: dict[int, Pending] = {}
         self.asking: list[weakref.ref[Pending]] = []
         self.upcalls: dict[int, weakref.ref[Pending] | None] = {}
-        self.over = False
         self.lost: Callable[[], BaseException] | None = None
-        self.kept: float | None = None
         #: The very `kept` by which the carrier will come, as it was told so.
         self._awaited: float | None = None
-        self._held = held
         self._carrier = carrier
-        #: Had by whoever touches the line.
-        self._right: Any = threading.RLock()
-        #: What is to be written, each with whoever wants the reply.
-        self._outbox: deque[tuple[bytes, Pending | None]] = deque()
-        #: What is being written, how much each write took, and what comes next; all in one, as they
-        #: change in one.
-        self._state: tuple[bytes, list[int | None], list[tuple[bytes, Pending | None]]]
-        self._state = b"", [], []
-        #: What the owner is told with which call.
-        self._told: dict[int, list[tuple[int, int, int]]] = {}
-        self._is_heavy = self._is_timed = self.is_blocked = False
+        self._is_heavy = self._is_timed = False
         self.room = Bell()
         self.alert: Callable[[], object] | None = None
 
@@ -134,21 +110,21 @@ class Flight:
         Returns:
             False if the flight has ended with nothing in it, and this was not put into it.
         """
-        outbox = self._outbox
+        waiting = self.waiting
         batched = gathering.block is not None and gathering.is_on()
         if batched and gather and self not in gathering.flights:
             self.hurry()  # what was before the batch
             gathering.flights[self] = None
-        outbox.append((frame, pending))
-        if self.over:  # asked last: who ends it looks into the outbox after that
+        waiting.append((frame, pending))
+        if self.over:  # asked last: who ends it looks at what is waiting after that
             return self._turn_away()
         if len(frame) > _LARGE:
             self._is_heavy = True
         if pending is not None and pending.deadline is not None:
             self._is_timed = True
             self._carrier.take(self, pending.deadline)
-        gathers = batched and gather and len(outbox) < _MOST_KEPT
-        if not gathers and (batched or not self.pending or not len(outbox) % _WORTH_A_WRITE):
+        gathers = batched and gather and len(waiting) < _MOST_KEPT
+        if not gathers and (batched or not self.pending or not len(waiting) % _WORTH_A_WRITE):
             self.hurry()  # not with each that follows: the courier may be about to write them all
         elif self.kept is None or self.kept is not self._awaited:
             self._keep(_LONGEST_BATCH if gathers else _GATHERING)
@@ -178,76 +154,9 @@ class Flight:
                 pending.fail(lost())
         return lost is not None
 
-    def _empty(self) -> Iterator[tuple[bytes, Pending | None]]:
-        while True:  # another thread may do the same
-            try:
-                yield self._outbox.popleft()
-            except IndexError:
-                return
-
-    def write(self) -> None:
-        """Write as much as the pipe takes now, if no other thread does."""
-        self.kept = None  # first: what comes from here on is kept anew
-        while self.is_unsent() and not self.is_in_hand():
-            if attempt(self._right, self._write_once) is not True:
-                return
-
-    def _write_once(self) -> bool:
-        """Write once; return whether the pipe may take more."""
-        if self.over:
-            return False
-        data, written, coming = self._state
-        done = sum(filter(None, written))
-        if done == len(data):
-            # One C call, so that nothing is taken out and lost.
-            coming.extend(starmap(self._outbox.popleft, repeat((), len(self._outbox))))
-            data, written, coming = self._state = self._gather(coming)
-            done = 0
-        try:
-            self.line.write_once(memoryview(data)[done:] if done else data, written)
-        except (OSError, ValueError):
-            # The other end is closed, or this one: whoever reads learns it as well.
-            self._state = b"", [], coming
-            return False
-        self.is_blocked = sum(filter(None, written)) != len(data) and not self.line.pipe.enlarge()
-        return not self.is_blocked
-
-    def _gather(
-        self, coming: list[tuple[bytes, Pending | None]]
-    ) -> tuple[bytes, list[int | None], list[tuple[bytes, Pending | None]]]:
-        """Return what is to be written next, nothing of it written, and what comes after that."""
-        frames: list[bytes] = []
-        size = taken = 0
-        wants: Pending | None = None
-        for frame, pending in coming:
-            if frames and size + len(frame) > _LARGEST_BATCH:
-                break
-            taken += 1
-            if pending is not None:
-                self.pending[pending.ident] = pending  # first: its reply may come at once
-                if not pending.begin():
-                    del self.pending[pending.ident]
-                    continue
-                wants = pending
-            frames.append(frame)
-            size += len(frame)
-        told = b""
-        if wants is not None and not self._held.is_quiet():
-            self._told[wants.ident], told = self._held.news()
-        return told + (pack_batch(frames) if frames else b""), [], coming[taken:]
-
-    def is_unsent(self) -> bool:
-        """Whether something waits to be written."""
-        data, written, coming = self._state
-        return bool(self._outbox or coming) or sum(filter(None, written)) != len(data)
-
     def is_under_way(self) -> bool:
         """Whether something is to be written or to be answered."""
         return bool(self.pending or self.upcalls) or self.is_unsent()
-
-    def is_in_hand(self) -> bool:
-        """Whether this thread is in the middle of a write, further down its stack."""
-        return bool(self._right._is_owned())
 
     def is_full(self, most: int = MOST_CALLS) -> bool:
         """Whether nothing more should be sent before something is written, or answered.
@@ -257,7 +166,7 @@ class Flight:
         """
         if self._is_heavy:
             self._is_heavy = self.is_unsent()
-        return self._is_heavy or len(self.pending) + len(self._outbox) >= most
+        return self._is_heavy or len(self.pending) + len(self.waiting) >= most
 
     # -- receiving --------------------------------------------------------------------------------
 
@@ -365,11 +274,6 @@ class Flight:
             if asking is not None and ((call := asking()) is None or call.gone):
                 self.answer(ident, failed_upcall(ident, _given_up()))
 
-    def _all(self) -> list[Pending]:
-        # In the order in which calls go through them, so that none is missed that moves on.
-        unsent = [*list(self._outbox), *self._state[2]]
-        return [*(call for _, call in unsent if call is not None), *list(self.pending.values())]
-
     def look_up(self) -> None:
         """Let the thread look again, if it waits until it may send more."""
         self.room.ring()
@@ -381,12 +285,6 @@ class Flight:
         """Let the owner know that a call is not wanted any more, if it knows of the call at all."""
         if pending.sent:
             self.put(header(CANCEL, 0, pending.ident), None)
-
-    def forget(self, pending: Pending) -> None:
-        """Want no reply any more to a call; it is not sent, if it was not yet."""
-        with self._right:  # held by whoever sends it
-            pending.gone = True
-        self.pending.pop(pending.ident, None)
 
     # -- ends -------------------------------------------------------------------------------------
 
@@ -404,18 +302,7 @@ class Flight:
         finally:
             self._right.release()
         self.look_up()
-        rest = [*self._state[2], *self._empty()]
-        calls = [*(call for _, call in rest if call is not None), *list(self.pending.values())]
-        self.pending.clear()
-        return calls
-
-    def forked(self) -> None:
-        """In a forked child: all that is in flight is the parent's."""
-        self.over = True
-        for pending in self._all():
-            pending.forked()
-        self._outbox.clear()
-        self._state = b"", [], []
+        return self._abandon()
 
 
 def failed_upcall(ident: int, error: BaseException) -> bytes:

@@ -1,4 +1,4 @@
-"""Calls in flight: what is put is written in order, and whoever waits for it learns what came."""
+"""Calls in flight: what is put is sent in its time, and whoever waits for it learns what came."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 
 from pipeproxy import CallLost, batch
-from pipeproxy._asking import Pending
 from pipeproxy._flight import MOST_CALLS, Flight
 from pipeproxy._held import Holdings
 from pipeproxy._lines import Line
@@ -27,9 +26,9 @@ from pipeproxy._wire import (
     Decoder,
     header,
 )
-from pipeproxy.transports.pipe import open_pair
 
 from .support import in_fork, interrupt
+from .test_outbox import Call, Ends
 
 pytestmark = pytest.mark.usefixtures("descriptors_kept")
 
@@ -57,41 +56,14 @@ class Carrier:
         self.moments.append(moment)
 
 
-class Call(Pending):
-    """Notes what it is told."""
-
-    def __init__(self, ident: int, deadline: float | None = None, wanted: bool = True) -> None:
-        self.ident = ident
-        self.deadline = deadline
-        self.wanted = wanted
-        self.told: list[Any] = []
-
-    def begin(self) -> bool:
-        self.sent = self.sent or (self.wanted and not self.gone)
-        return self.sent
-
-    def settle(self, kind: int, payload: bytes | memoryview) -> None:
-        self.told.append((kind, bytes(payload)))
-
-    def fail(self, error: BaseException) -> None:
-        self.told.append(type(error))
-
-    def forked(self) -> None:
-        self.told.append("forked")
-
-    def frame(self, data: bytes = b"") -> bytes:
-        return header(CALL, len(data), self.ident, 1, 5) + data
-
-
-class Scene:
+class Scene(Ends):
     """A flight, and the owner's end of its line."""
 
     def __init__(self) -> None:
-        own, self.theirs = open_pair()
+        super().__init__()
         self.heard: list[Any] = []
         self.carrier = Carrier()
         lines: Any = Lines()
-        self.line = Line(own, None, 0.0)
         self.flight = Flight(
             self.line,
             lines,
@@ -99,32 +71,15 @@ class Scene:
             lambda flight, frame: self.heard.append(frame),
             self.carrier,
         )
-        self._decoder = Decoder(FROM_CLIENT)
 
     def put(self, *calls: Call, gather: bool = False) -> None:
         for call in calls:
             assert self.flight.put(call.frame(), call, gather)
 
-    def read(self) -> bytes:
-        """All that was written."""
-        data = b""
-        while part := self.theirs.read(1 << 20):
-            data += part
-        return data
-
-    def idents(self) -> list[int]:
-        """The calls that were written."""
-        data = self.read()
-        return [frame[1] for frame in self._decoder.feed(data)] if data else []
-
     def reply(self, *idents: int) -> None:
         for ident in idents:
             self.theirs.write(header(RESULT, 1, ident) + b"x")
         self.flight.settle(self.flight.receive())
-
-    def close(self) -> None:
-        self.line.close()
-        self.theirs.close()
 
 
 @pytest.fixture
@@ -192,15 +147,6 @@ def test_what_may_not_be_kept_back_takes_a_batch_along(scene: Scene) -> None:
         assert scene.idents() == [2, 3, 4]
 
 
-def test_a_call_that_is_not_wanted_is_not_written(scene: Scene) -> None:
-    with batch():
-        some = [Call(1), Call(2, wanted=False), Call(3)]
-        scene.put(*some, gather=True)
-        scene.flight.forget(some[2])
-    assert scene.idents() == [1]
-    assert list(scene.flight.pending) == [1]
-
-
 def test_a_call_that_is_given_up_is_cancelled_if_the_owner_may_know_of_it(scene: Scene) -> None:
     sent, unsent = calls(1, 2)
     scene.put(sent, unsent)
@@ -209,20 +155,6 @@ def test_a_call_that_is_given_up_is_cancelled_if_the_owner_may_know_of_it(scene:
     scene.flight.hurry()
     frames = Decoder(FROM_CLIENT).feed(scene.read())
     assert [frame[:2] for frame in frames] == [(CALL, 1), (CALL, 2), (CANCEL, 1)]
-
-
-def test_what_the_pipe_does_not_take_is_written_later(scene: Scene) -> None:
-    data = bytes(40_000)
-    some = calls(*range(1, 101))
-    for call in some:
-        scene.flight.put(call.frame(data), call)
-    assert scene.flight.is_unsent()
-    got = b""
-    while scene.flight.is_unsent():
-        got += scene.read()
-        scene.flight.write()
-    got += scene.read()
-    assert [frame[1] for frame in Decoder(FROM_CLIENT).feed(got)] == list(range(1, 101))
 
 
 def test_the_pipe_is_waited_for_only_if_something_is_to_be_written(scene: Scene) -> None:
