@@ -17,6 +17,7 @@ The rooms of the default one; each imports only what stands below it:
     pickle                    values; which part of one it is that cannot travel
     _exceptions               the pickler, and an exception as data
     _contents, _tracebacks    what an exception consists of; where it was raised
+    _reasons                  why a value cannot travel, in words for people
     _rebuild, _views          how it is put together again; what pickle would refuse, or copy
 """
 

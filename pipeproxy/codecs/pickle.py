@@ -8,7 +8,7 @@ from __future__ import annotations
 import types
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from pickle import PicklingError, dumps, loads
+from pickle import dumps, loads
 from typing import Any, TypeVar
 
 from .._parcels import BULK_FROM, Encoded, Parcel
@@ -16,8 +16,8 @@ from ..errors import CodecError
 from ._exceptions import CAREFULLY, Reduced, Refer, write, write_apart
 from ._exceptions import encode as encode_failure
 from ._exceptions import encode_apart as encode_failure_apart
+from ._reasons import refused, worded
 from ._rebuild import decode as decode_failure
-from ._rebuild import safe_str
 
 __all__ = [
     "ATOMS",
@@ -173,7 +173,7 @@ def _write_again(  # noqa: PLR0913, PLR0917 - all that was tried
         try:
             return write(ask(), refer, CAREFULLY)
         except Exception as error:
-            raise _refused(what, value, error) from error
+            raise refused(what, value, error) from error
     raise failed
 
 
@@ -190,7 +190,7 @@ def decode(payload: Encoded, where: str = "a value") -> Any:
         return _loads(payload) if type(payload) is Parcel else loads(payload)
     except Exception as error:
         del payload  # a traceback that is kept must not keep the buffer from being resized
-        raise CodecError(f"{where} cannot be rebuilt here: {_worded(error)}") from error
+        raise CodecError(f"{where} cannot be rebuilt here: {worded(error)}") from error
 
 
 def decode_call(payload: Encoded, where: str = "a call") -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -208,7 +208,7 @@ def decode_call(payload: Encoded, where: str = "a call") -> tuple[tuple[Any, ...
         raise TypeError(f"they are not arguments but of type {type(value).__name__}")
     except Exception as error:
         del payload
-        text = f"the arguments of {where} cannot be rebuilt here: {_worded(error)}"
+        text = f"the arguments of {where} cannot be rebuilt here: {worded(error)}"
         raise CodecError(text) from error
 
 
@@ -262,7 +262,7 @@ def _explained(
     path = ""
     if not isinstance(error, (RecursionError, MemoryError, CodecError)):  # no one part's fault
         path, value, error = _culprit(value, error, refer)
-    explained = _refused(f"{subject}{path} of {where}", value, error)
+    explained = refused(f"{subject}{path} of {where}", value, error)
     explained.__cause__ = error
     return explained
 
@@ -317,38 +317,6 @@ def _failure(value: object, refer: Refer | None) -> BaseException | None:
     except CodecError as error:
         return error.__cause__ or error
     return None
-
-
-def _refused(subject: str, value: object, error: BaseException) -> CodecError:
-    return CodecError(f"{subject} cannot be sent: {_reason(value, error)}")
-
-
-def _reason(value: object, error: BaseException) -> str:
-    """Why `value` cannot be sent, and what to do instead."""
-    if issubclass(type(value), types.GeneratorType):
-        return "a generator runs where it was made; pass by_ref(...) of it, or a list of its items"
-    if issubclass(type(value), types.AsyncGeneratorType):
-        return "an async generator runs where it was made; pass a list of its items"
-    if issubclass(type(value), types.CoroutineType):
-        return "a coroutine runs where it was made; await it there and pass what it returns"
-    if isinstance(error, RecursionError):
-        return "it is nested too deeply for pickle; pass it in smaller or flatter pieces"
-    if issubclass(type(value), types.FunctionType):
-        return (
-            f"{_worded(error)}; pass by_ref(...) of the function to have it called where it was "
-            f"made, or define it at the top level of a module"
-        )
-    return (
-        f"{_worded(error)}; to leave it where it is, pass by_ref(...) of it, or say @by_reference "
-        f"of the method that returns it; or pass plain data"
-    )
-
-
-def _worded(error: BaseException) -> str:
-    text = safe_str(error)
-    if isinstance(error, (TypeError, AttributeError, ImportError, PicklingError)) and text:
-        return text
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
 def _short(value: object) -> str:
