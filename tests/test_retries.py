@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from pipeproxy import Listener, share, submit, timeout
+from pipeproxy import Listener, cancelled, notify, share, submit, timeout
 from pipeproxy._managed.registry import Registration, Registry
 from pipeproxy._reentrant import RLock
 
@@ -95,6 +95,16 @@ _taken: list[Future[bool]] = []
 def take_within(seconds: float, lock: Any) -> Any:
     with timeout(seconds):
         return outcome(lock.acquire)[:2]
+
+
+def tell_within(seconds: float, method: Callable[..., Any], *args: Any) -> None:
+    with timeout(seconds):
+        notify(method, *args)
+
+
+class Late:
+    def note(self, seen: list[bool]) -> None:
+        seen.append(cancelled())
 
 
 @pytest.mark.usefixtures("patient")
@@ -196,6 +206,16 @@ def test_what_has_a_deadline_is_tried_again_as_well(listener: Listener[Any]) -> 
         poll_until(lambda: waiting_at(listener) == 1, listener)
         holder.do(lock.release).result(listener)
         assert other.result(listener) == ("returned", True)
+
+
+def test_what_has_a_deadline_and_asks_no_reply_is_run(listener: Listener[Any]) -> None:
+    event, late, seen = threading.Event(), Late(), listener.share([])
+    with Child("fork", tell_within, 10 * PATIENCE, listener.share(event).set) as child:
+        child.result(listener)
+        poll_until(event.is_set, listener)
+        child.do(tell_within, 10 * PATIENCE, listener.share(late).note, seen).result(listener)
+        poll_until(lambda: len(seen), listener)
+    assert list(seen) == [False]
 
 
 def test_what_nobody_lets_go_on_becomes_a_workers(listener: Listener[Any]) -> None:
