@@ -62,18 +62,29 @@ class Retries:
         tried, since = self._since.get(caller, (None, 0.0))
         return since if tried is caller.frames[0] else monotonic()
 
+    def tried(self, caller: Caller, *, for_good: bool) -> None:
+        """Note that the caller's first frame was tried in vain.
+
+        Args:
+            for_good: it always will be.
+        """
+        first = self.in_vain = caller.frames[0]
+        if for_good:
+            self._since[caller] = first, monotonic()  # as if it had stood in line
+
     def line_up(self, caller: Caller, shared: Shared, deadline: float | None) -> bool:
         """Let a call that was tried in vain wait; False if it is to be a worker's.
 
         Args:
             deadline: that of the call.
         """
-        self.in_vain = None
         line, first = self.lines.get(shared), caller.frames[0]
+        in_vain, self.in_vain = self.in_vain, None
         if line is not None and caller in line.callers:
             return True
         tried, _ = self._since.get(caller, (None, 0.0))
-        if caller.ended or tried is first:  # it stood in line before
+        # It cannot be tried, nobody would hear of it, or it stood in line before.
+        if in_vain is not first or caller.ended or tried is first:
             self._since.pop(caller, None)
             return False
         since = monotonic()

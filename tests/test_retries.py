@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from pipeproxy import Listener, cancelled, notify, share, submit, timeout
+from pipeproxy import Listener, cancelled, notify, ping, run, share, submit, timeout
 from pipeproxy._managed.registry import Registration, Registry
 from pipeproxy._reentrant import RLock
 
@@ -100,6 +100,24 @@ def take_within(seconds: float, lock: Any) -> Any:
 def tell_within(seconds: float, method: Callable[..., Any], *args: Any) -> None:
     with timeout(seconds):
         notify(method, *args)
+
+
+def wait_inside(condition: Any, seconds: float) -> Any:
+    with condition:
+        return condition.wait(seconds)
+
+
+def notify_inside(condition: Any) -> None:
+    with condition:
+        condition.notify()
+
+
+def is_waited_in(condition: Any) -> bool:
+    return condition._waiters and condition.acquire(False) and not condition.release()
+
+
+def has_lock(lock: Any) -> bool:
+    return bool(lock.locked())
 
 
 class Late:
@@ -216,6 +234,26 @@ def test_what_has_a_deadline_and_asks_no_reply_is_run(listener: Listener[Any]) -
         child.do(tell_within, 10 * PATIENCE, listener.share(late).note, seen).result(listener)
         poll_until(lambda: len(seen), listener)
     assert list(seen) == [False]
+
+
+@pytest.mark.usefixtures("patient")
+def test_what_can_only_be_a_workers_stands_in_no_line(listener: Listener[Any]) -> None:
+    barrier = listener.share(threading.Barrier(2))
+    with Child("fork", barrier.wait) as one, Child("fork", barrier.wait) as other:
+        assert {one.result(listener), other.result(listener)} == {0, 1}
+    for make in LOCKS[3:]:
+        target = make()
+        condition = listener.share(target)
+        with Child("fork", wait_inside, condition, 10 * PATIENCE) as waiter:
+            poll_until(partial(is_waited_in, target), listener)
+            with Child("fork", notify_inside, condition) as other:
+                other.result(listener)
+            assert waiter.result(listener) is True
+    lock = listener.share(threading.Lock())
+    with Child("fork", run, lock, has_lock) as child:
+        assert child.result(listener) is False
+        child.do(ping, lock).result(listener)
+        child.do(take_within, 10 * PATIENCE, lock).result(listener)
 
 
 def test_what_nobody_lets_go_on_becomes_a_workers(listener: Listener[Any]) -> None:
