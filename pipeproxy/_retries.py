@@ -89,10 +89,11 @@ class Retries:
             return False
         since = monotonic()
         self._since[caller] = first, since
+        until = min(since + LONGEST, inf if deadline is None else deadline)
+        self._due = min(self._due, since + PATIENCE, until)  # first: an interrupt may come
         if line is None:
             line = self.lines[shared] = _Line(since + PATIENCE)
-        until = line.callers[caller] = min(since + LONGEST, inf if deadline is None else deadline)
-        self._due = min(self._due, line.due, until)
+        line.callers[caller] = until
         return True
 
     def ran(self, caller: Caller, shared: Shared) -> None:

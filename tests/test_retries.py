@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from functools import partial
+from math import inf
 from multiprocessing.context import BaseContext
 from typing import Any
 
@@ -16,9 +17,10 @@ import pytest
 from pipeproxy import Listener, cancelled, notify, ping, run, share, submit, timeout
 from pipeproxy._managed.registry import Registration, Registry
 from pipeproxy._reentrant import RLock
+from pipeproxy._retries import Retries
 
 from .children import Child, outcome, poll_until
-from .support import PATIENCE, is_readable
+from .support import PATIENCE, in_fork, interrupt, is_readable
 
 pytestmark = pytest.mark.usefixtures("descriptors_kept")
 
@@ -118,6 +120,13 @@ def is_waited_in(condition: Any) -> bool:
 
 def has_lock(lock: Any) -> bool:
     return bool(lock.locked())
+
+
+class Calling:
+    """A caller, and what it calls, as far as a line knows them."""
+
+    def __init__(self) -> None:
+        self.frames, self.ended = [b"frame"], False
 
 
 class Late:
@@ -283,6 +292,27 @@ def test_what_nobody_lets_go_on_becomes_a_workers_beside_an_event_loop() -> None
 
     with Child("fork", lock.acquire) as child:
         assert asyncio.run(serve(child)) is True
+
+
+def test_what_waits_has_a_moment_whatever_interrupts_it() -> None:
+    def test() -> None:
+        made: list[Retries] = []
+        caller: Any = Calling()
+
+        def prepare() -> None:
+            assert all(retries.due_in() != inf for retries in made)
+            made[:] = [Retries(id)]
+            made[0].tried(caller, for_good=False)
+
+        raised = interrupt(
+            lambda: made[0].line_up(caller, caller, None),
+            rounds=3000,
+            prepare=prepare,
+            longest=15e-6,
+        )
+        assert raised > 100
+
+    in_fork(test)
 
 
 def test_who_is_gone_stands_in_no_line(listener: Listener[Any]) -> None:
