@@ -207,6 +207,22 @@ def test_those_who_fill_a_queue_and_those_who_empty_it_let_each_other_go_on(
 
 
 @pytest.mark.usefixtures("patient")
+def test_who_waits_for_all_to_be_done_keeps_nobody_back(listener: Listener[Any]) -> None:
+    target: Any = queue.Queue()
+    target.put(1)
+    target.get()
+    shared = listener.share(target)
+    with Child("fork", shared.join) as waiter, Child("fork", get_many, shared, 1) as other:
+        poll_until(lambda: workers_of(listener) and waiting_at(listener), listener)
+        with Child("fork", put_many, shared, 1) as child:
+            child.result(listener)
+        assert other.result(listener) == [0]
+        target.task_done()
+        target.task_done()
+        waiter.result(listener)
+
+
+@pytest.mark.usefixtures("patient")
 def test_what_is_cancelled_is_not_tried_again(listener: Listener[Any]) -> None:
     target = threading.Lock()
     lock = listener.share(target)
