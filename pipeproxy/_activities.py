@@ -174,3 +174,7 @@ _life.at_fork(here)
 
 class MustWait(BaseException):
     """A call that is tried by the thread that serves would have to wait; nothing was changed."""
+
+
+class MustGo(MustWait):
+    """It would whenever it is tried: a worker has to run it."""

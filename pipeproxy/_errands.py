@@ -12,7 +12,7 @@ from inspect import isawaitable
 from typing import Any, Final
 
 from . import _descriptors
-from ._activities import MustWait, Served, here
+from ._activities import MustGo, MustWait, Served, here
 from ._batches import Batches
 from ._borrowed import Cargo, over
 from ._borrowed import reply as pack_reply
@@ -85,10 +85,10 @@ class Errands:
         try:
             here.tries, here.serves = shared.target, served
             reply = self._answer(caller.client, shared, frame)
-        except MustWait:
+        except MustWait as error:
             shared.counts[frame[3]] -= 1
             caller.frames.appendleft(first)
-            self.retries.in_vain = first
+            self.retries.tried(caller, for_good=isinstance(error, MustGo))
             return None
         finally:
             here.tries, here.serves = None, outer

@@ -106,7 +106,7 @@ class Future(futures.Future[T], Promise):
     def cancel(self) -> bool:
         """Return whether the call will never run; if it was sent, ask its owner to give it up."""
         if super().cancel():
-            for waiter in list(self._waiters):
+            for waiter in list(self._waiting or ()):  # a list made here could take another's place
                 if type(waiter) is _Waiter:  # the others are told when it would have been sent
                     waiter.add_result(self)
             return True

@@ -19,6 +19,7 @@ from ._takers import Takers, take, take_lock
 from ._waits import (
     UNWANTED,
     Stand,
+    check_is_apart,
     check_may_wait,
     check_wanted,
     client_here,
@@ -196,7 +197,7 @@ class Condition(Stand):
 
     def _check_thread(self) -> None:
         if self._apart:
-            check_may_wait(self.tried)
+            check_is_apart(self.tried)
 
     def acquire(self, blocking: bool = True, timeout: float | None = -1) -> bool:
         """Take its lock; wait while somebody else has it."""
@@ -230,7 +231,7 @@ class Condition(Stand):
 
     def wait(self, timeout: float | None = None) -> bool:
         """Give the lock back, wait to be notified, and take it again."""
-        check_may_wait(self.tried)
+        check_is_apart(self.tried)
         if not self._target._is_owned():
             raise RuntimeError("cannot wait on un-acquired lock")
         lock = self._lock
@@ -241,7 +242,7 @@ class Condition(Stand):
 
     def wait_for(self, predicate: Callable[[], Any], timeout: float | None = None) -> Any:
         """Wait until what `predicate` returns is true, which is asked after each notification."""
-        check_may_wait(self.tried)
+        check_is_apart(self.tried)
         end = None if timeout is None else monotonic() + timeout
         while not (result := predicate()):
             left = None if end is None else end - monotonic()
@@ -314,7 +315,7 @@ class Barrier(Stand):
 
     def wait(self, timeout: float | None = None) -> int:
         """Wait until all have come."""
-        check_may_wait(self.tried)
+        check_is_apart(self.tried)
         # In a thread of its own, as it waits while the barrier's action runs.
         abort = partial(start_new_thread, self._target.abort, ())
         seconds = _deadline.left(_deadline.current())
@@ -335,7 +336,7 @@ class Barrier(Stand):
 
     def _check_action(self) -> None:
         if self._target._action is not None:  # it keeps everybody waiting while it runs
-            check_may_wait(self.tried)
+            check_is_apart(self.tried)
 
 
 def _held_here() -> dict[Any, None]:

@@ -10,7 +10,7 @@ from heapq import heappush
 from queue import Empty, Full
 from typing import Any
 
-from ._waits import UNWANTED, Stand, check_wanted, keep_undo, slices
+from ._waits import UNWANTED, Stand, check_is_apart, check_wanted, keep_undo, slices
 
 
 class SimpleQueue(Stand):
@@ -80,6 +80,7 @@ class Queue(SimpleQueue):
         with queue.all_tasks_done:
             if not queue.unfinished_tasks:
                 return
+            check_is_apart(self.tried)  # in a line it would keep back who puts and who gets
             for seconds in slices(self.tried, None):
                 queue.all_tasks_done.wait(seconds)
                 if not queue.unfinished_tasks:

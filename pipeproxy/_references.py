@@ -138,10 +138,11 @@ class Link:
         return rebuild, (tuple(self.route), self.number, plain)
 
     def release(self, proxy: object) -> None:
-        """Lead nowhere from now on, and give back what the proxy holds; once."""
-        if self.is_released:
-            return
-        self.__class__ = _Cut  # first: whatever an interrupt leaves half done, nobody uses it
+        """Lead nowhere from now on, and give back what the proxy holds; once more does nothing.
+
+        But what an interrupt left half done is done to its end.
+        """
+        self.__class__ = _Cut  # first: what is given back nobody uses
         self.call = self.start = self.enter = self.keep = self.read = _refuse
         self.latest = unread(self.plain)
         self.give_back(proxy)

@@ -53,13 +53,24 @@ class Retries:
         self._resume = resume
         #: Nothing has waited long enough before this moment.
         self._due = inf
-        #: The idents of first frames that were tried in vain, and when they first were.
-        self._since: dict[Caller, tuple[int, float]] = {}
+        #: First frames that were tried in vain, and when they first were. Not their idents: those
+        #: of calls that nobody waits for are all the same.
+        self._since: dict[Caller, tuple[Frame, float]] = {}
 
     def came(self, caller: Caller) -> float:
         """Return when the caller's first frame was first tried; now, if it was not."""
-        ident, since = self._since.get(caller, (0, 0.0))
-        return since if ident == caller.frames[0][1] else monotonic()
+        tried, since = self._since.get(caller, (None, 0.0))
+        return since if tried is caller.frames[0] else monotonic()
+
+    def tried(self, caller: Caller, *, for_good: bool) -> None:
+        """Note that the caller's first frame was tried in vain.
+
+        Args:
+            for_good: it always will be.
+        """
+        first = self.in_vain = caller.frames[0]
+        if for_good:
+            self._since[caller] = first, monotonic()  # as if it had stood in line
 
     def line_up(self, caller: Caller, shared: Shared, deadline: float | None) -> bool:
         """Let a call that was tried in vain wait; False if it is to be a worker's.
@@ -67,20 +78,22 @@ class Retries:
         Args:
             deadline: that of the call.
         """
-        self.in_vain = None
-        line, ident = self.lines.get(shared), caller.frames[0][1]
+        line, first = self.lines.get(shared), caller.frames[0]
+        in_vain, self.in_vain = self.in_vain, None
         if line is not None and caller in line.callers:
             return True
-        known, since = self._since.get(caller, (-1, 0.0))
-        if caller.ended or known == ident:  # it stood in line before
+        tried, _ = self._since.get(caller, (None, 0.0))
+        # It cannot be tried, nobody would hear of it, or it stood in line before.
+        if in_vain is not first or caller.ended or tried is first:
             self._since.pop(caller, None)
             return False
         since = monotonic()
-        self._since[caller] = ident, since
+        self._since[caller] = first, since
+        until = min(since + LONGEST, inf if deadline is None else deadline)
+        self._due = min(self._due, since + PATIENCE, until)  # first: an interrupt may come
         if line is None:
             line = self.lines[shared] = _Line(since + PATIENCE)
-        until = line.callers[caller] = min(since + LONGEST, inf if deadline is None else deadline)
-        self._due = min(self._due, line.due, until)
+        line.callers[caller] = until
         return True
 
     def ran(self, caller: Caller, shared: Shared) -> None:

@@ -1,7 +1,8 @@
 """Waiting in the name of a caller who may go: what a call of the standard library's may not do.
 
 Such a call is first tried by the thread that serves, and mostly need not wait. If it has to, it
-says `MustWait` before it has changed anything, and a worker runs it from the beginning.
+says `MustWait` before it has changed anything, and is run from the beginning: when it is tried
+again, or by a worker.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from time import monotonic
 from typing import Any, Final
 
 from . import _deadline
-from ._activities import MustWait, here
+from ._activities import MustGo, MustWait, here
 from ._clients import Client
 from .errors import Cancelled, ClientDied, ListenerClosed
 
@@ -108,6 +109,19 @@ def check_may_wait(tried: object) -> None:
     """
     if here.tries is tried:
         raise MustWait
+
+
+def check_is_apart(tried: object) -> None:
+    """As `check_may_wait`, for what is tried in vain whenever it is.
+
+    Args:
+        tried: as of a `Stand`.
+
+    Raises:
+        MustGo: it is the one that serves, which tries the call.
+    """
+    if here.tries is tried:
+        raise MustGo
 
 
 def keep_undo(undo: Callable[[], object]) -> None:

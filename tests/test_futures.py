@@ -23,6 +23,12 @@ def test_a_future_that_is_not_done_is_not_waited_for_longer_than_asked() -> None
     assert futures.wait([future]).done == {future}
 
 
+def test_who_cancels_makes_no_list_in_place_of_one_that_another_thread_waits_in() -> None:
+    future: Future[int] = Future()
+    assert future.cancel()
+    assert future._waiting is None
+
+
 def ask_while_interrupted(proxy: Any) -> int:
     """Let calls fly, wait for them and cancel them while a handler raises; then for some more."""
 

@@ -33,7 +33,7 @@ from pipeproxy import (
 )
 
 from .children import Child, outcome, poll_until
-from .support import fork
+from .support import fork, in_fork, interrupt
 
 pytestmark = pytest.mark.usefixtures("descriptors_kept")
 
@@ -243,6 +243,31 @@ def test_at_home_the_object_stays_shared_and_the_proxy_leads_nowhere(
     again: Any = listener.share(target)
     assert again.account("ada").deposit(1) == 1
     assert outcome(again.close, account) == RELEASED
+
+
+def test_what_an_interrupt_leaves_half_released_can_be_released() -> None:
+    def test() -> None:
+        with Listener() as listener:
+            bank: Any = listener.share(Bank())
+            before = len(listener._objects)
+            accounts: list[Any] = []
+
+            def check() -> None:
+                for account in accounts:
+                    release(account)
+                    assert outcome(account.deposit, 1) == RELEASED
+                    assert bank.account("ada").deposit(1)  # by another proxy
+                accounts[:] = [bank.account("ada")]
+
+            raised = interrupt(
+                lambda: release(accounts[0]), rounds=3000, prepare=check, longest=15e-6
+            )
+            assert raised > 100
+            release(accounts.pop())
+            listener._home.tidy()
+            assert len(listener._objects) == before
+
+    in_fork(test)
 
 
 # Whether somebody is there -----------------------------------------------------------------------

@@ -8,17 +8,19 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from functools import partial
+from math import inf
 from multiprocessing.context import BaseContext
 from typing import Any
 
 import pytest
 
-from pipeproxy import Listener, share, submit, timeout
+from pipeproxy import Listener, cancelled, notify, ping, run, share, submit, timeout
 from pipeproxy._managed.registry import Registration, Registry
 from pipeproxy._reentrant import RLock
+from pipeproxy._retries import Retries
 
 from .children import Child, outcome, poll_until
-from .support import PATIENCE, is_readable
+from .support import PATIENCE, in_fork, interrupt, is_readable
 
 pytestmark = pytest.mark.usefixtures("descriptors_kept")
 
@@ -97,6 +99,41 @@ def take_within(seconds: float, lock: Any) -> Any:
         return outcome(lock.acquire)[:2]
 
 
+def tell_within(seconds: float, method: Callable[..., Any], *args: Any) -> None:
+    with timeout(seconds):
+        notify(method, *args)
+
+
+def wait_inside(condition: Any, seconds: float) -> Any:
+    with condition:
+        return condition.wait(seconds)
+
+
+def notify_inside(condition: Any) -> None:
+    with condition:
+        condition.notify()
+
+
+def is_waited_in(condition: Any) -> bool:
+    return condition._waiters and condition.acquire(False) and not condition.release()
+
+
+def has_lock(lock: Any) -> bool:
+    return bool(lock.locked())
+
+
+class Calling:
+    """A caller, and what it calls, as far as a line knows them."""
+
+    def __init__(self) -> None:
+        self.frames, self.ended = [b"frame"], False
+
+
+class Late:
+    def note(self, seen: list[bool]) -> None:
+        seen.append(cancelled())
+
+
 @pytest.mark.usefixtures("patient")
 @every_lock
 def test_who_gives_a_lock_back_lets_the_next_one_go_on(
@@ -170,6 +207,22 @@ def test_those_who_fill_a_queue_and_those_who_empty_it_let_each_other_go_on(
 
 
 @pytest.mark.usefixtures("patient")
+def test_who_waits_for_all_to_be_done_keeps_nobody_back(listener: Listener[Any]) -> None:
+    target: Any = queue.Queue()
+    target.put(1)
+    target.get()
+    shared = listener.share(target)
+    with Child("fork", shared.join) as waiter, Child("fork", get_many, shared, 1) as other:
+        poll_until(lambda: workers_of(listener) and waiting_at(listener), listener)
+        with Child("fork", put_many, shared, 1) as child:
+            child.result(listener)
+        assert other.result(listener) == [0]
+        target.task_done()
+        target.task_done()
+        waiter.result(listener)
+
+
+@pytest.mark.usefixtures("patient")
 def test_what_is_cancelled_is_not_tried_again(listener: Listener[Any]) -> None:
     target = threading.Lock()
     lock = listener.share(target)
@@ -196,6 +249,36 @@ def test_what_has_a_deadline_is_tried_again_as_well(listener: Listener[Any]) -> 
         poll_until(lambda: waiting_at(listener) == 1, listener)
         holder.do(lock.release).result(listener)
         assert other.result(listener) == ("returned", True)
+
+
+def test_what_has_a_deadline_and_asks_no_reply_is_run(listener: Listener[Any]) -> None:
+    event, late, seen = threading.Event(), Late(), listener.share([])
+    with Child("fork", tell_within, 10 * PATIENCE, listener.share(event).set) as child:
+        child.result(listener)
+        poll_until(event.is_set, listener)
+        child.do(tell_within, 10 * PATIENCE, listener.share(late).note, seen).result(listener)
+        poll_until(lambda: len(seen), listener)
+    assert list(seen) == [False]
+
+
+@pytest.mark.usefixtures("patient")
+def test_what_can_only_be_a_workers_stands_in_no_line(listener: Listener[Any]) -> None:
+    barrier = listener.share(threading.Barrier(2))
+    with Child("fork", barrier.wait) as one, Child("fork", barrier.wait) as other:
+        assert {one.result(listener), other.result(listener)} == {0, 1}
+    for make in LOCKS[3:]:
+        target = make()
+        condition = listener.share(target)
+        with Child("fork", wait_inside, condition, 10 * PATIENCE) as waiter:
+            poll_until(partial(is_waited_in, target), listener)
+            with Child("fork", notify_inside, condition) as other:
+                other.result(listener)
+            assert waiter.result(listener) is True
+    lock = listener.share(threading.Lock())
+    with Child("fork", run, lock, has_lock) as child:
+        assert child.result(listener) is False
+        child.do(ping, lock).result(listener)
+        child.do(take_within, 10 * PATIENCE, lock).result(listener)
 
 
 def test_what_nobody_lets_go_on_becomes_a_workers(listener: Listener[Any]) -> None:
@@ -225,6 +308,27 @@ def test_what_nobody_lets_go_on_becomes_a_workers_beside_an_event_loop() -> None
 
     with Child("fork", lock.acquire) as child:
         assert asyncio.run(serve(child)) is True
+
+
+def test_what_waits_has_a_moment_whatever_interrupts_it() -> None:
+    def test() -> None:
+        made: list[Retries] = []
+        caller: Any = Calling()
+
+        def prepare() -> None:
+            assert all(retries.due_in() != inf for retries in made)
+            made[:] = [Retries(id)]
+            made[0].tried(caller, for_good=False)
+
+        raised = interrupt(
+            lambda: made[0].line_up(caller, caller, None),
+            rounds=3000,
+            prepare=prepare,
+            longest=15e-6,
+        )
+        assert raised > 100
+
+    in_fork(test)
 
 
 def test_who_is_gone_stands_in_no_line(listener: Listener[Any]) -> None:
