@@ -124,7 +124,9 @@ class Caller(Channel):
         parked: the first of its frames has to wait, and so do all that come after.
         entry: the place, and its section, in whose line the first of its frames waits.
         serving: a call of it runs, further down the stack of the thread that polls or aside.
-        undo: takes back what its latest call took, if that has to be; see `keep_undo`.
+        undo: takes back what its latest call took, as long as its reply may be unread; see
+            `keep_undo`.
+        taken: the ident of that call and the same, for as long as no other has taken something.
         errand: that call, if it is a worker's.
         tasks: those of its calls that run as tasks, or wait in batches, by their keys.
         alone: the idents of calls that run in no batch, as they had to wait.
@@ -153,6 +155,7 @@ class Caller(Channel):
         "returned",
         "running",
         "serving",
+        "taken",
         "tasks",
         "told",
         "undo",
@@ -183,6 +186,7 @@ class Caller(Channel):
         self.running = self.given_up = self.answered = 0
         self.worker: Any = None
         self.undo: Callable[[], object] | None = None
+        self.taken: tuple[int, Callable[[], object]] | None = None
         self.wait: Wait | None = None
         self.ended = False
 
@@ -242,10 +246,20 @@ class Caller(Channel):
             return data
 
         self.undo, self.read = undo, hear
+        self.taken = self.running, undo
+
+    def take_back(self, ident: int) -> None:
+        """Take back what a call took, as nobody takes its reply; a second time does nothing."""
+        taken = self.taken
+        if taken is not None and taken[0] == ident:
+            self.taken = self.undo = None
+            self.read = self.pipe.read
+            taken[1]()
 
     def undo_unread(self) -> None:
         """Take back the latest call, if its reply was not read; before the channel is closed."""
         undo, self.undo, self.read = self.undo, None, self.pipe.read
+        self.taken = None
         if self.pipe.closed or undo is None:
             return
         if self.unsent or is_unread(self.pipe.writer):

@@ -38,6 +38,7 @@ from ._wire import (
     LEAVE,
     RESULT,
     RETIRE,
+    UNHEARD,
     UP_FAILURE,
     UP_RESULT,
     WAITS,
@@ -322,7 +323,7 @@ class Dispatch:
             return SILENCE
         if kind == CANCEL:
             caller.frames.popleft()
-            self.cancel(caller, frame[1])
+            self.cancel(caller, frame)
             return SILENCE
         if kind in {UP_RESULT, UP_FAILURE}:  # to an upcall that nobody waits for any more
             caller.frames.popleft()
@@ -355,10 +356,13 @@ class Dispatch:
             frames.clear()
             frames.extend(others)
         for frame in given_up:
-            self.cancel(caller, frame[1])
+            self.cancel(caller, frame)
 
-    def cancel(self, caller: Caller, ident: int) -> None:
+    def cancel(self, caller: Caller, cancel: Frame) -> None:
         """Give up a call, as its caller does: what has not begun does not begin any more."""
+        ident = cancel[1]
+        if cancel[3] == UNHEARD:
+            caller.take_back(ident)
         for place, (kind, of, number, member, _) in enumerate(caller.frames):
             if of == ident and kind in CALLS:
                 del caller.frames[place]

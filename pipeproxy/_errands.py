@@ -178,7 +178,7 @@ class Errands:
             if caller.errand is errand:
                 caller.errand, caller.serving = None, False
                 if not heard and caller.undo is not None:
-                    undo, caller.undo = caller.undo, None
+                    undo, caller.undo, caller.taken = caller.undo, None, None
             else:
                 caller.tasks.pop(errand.key, None)
         self.retries.ran(caller, errand.shared)

@@ -26,6 +26,7 @@ from ._pool import Lease, Pool
 from ._wire import (
     BULK,
     CALL,
+    CANCEL,
     FAREWELL,
     GIVEN_BACK,
     HEADER_SIZE,
@@ -33,6 +34,7 @@ from ._wire import (
     LIMIT,
     RESULT,
     TAKEN,
+    UNHEARD,
     UPCALL,
     WAITING,
     Frame,
@@ -235,6 +237,8 @@ class Exchange:
         except BaseException as error:
             if isinstance(error, CallTimeout) and not line.unsent:
                 line.busy = False
+                # What the call has taken, or is about to take, is not to stay with this process.
+                line.send(header(CANCEL, 0, ident, member=UNHEARD))
             else:
                 line.close()
             raise
@@ -321,6 +325,8 @@ class Exchange:
         except BaseException:
             flight.forget(asking)
             line.said = asking.sent
+            if asking.sent:
+                flight.put(header(CANCEL, 0, ident, member=UNHEARD), None)
             raise
         finally:
             flight.asking.remove(waits)

@@ -10,7 +10,7 @@ from heapq import heappush
 from queue import Empty, Full
 from typing import Any
 
-from ._waits import UNWANTED, Stand, check_is_apart, check_wanted, keep_undo, slices
+from ._waits import Stand, check_is_apart, keep_undo, slices
 
 
 class SimpleQueue(Stand):
@@ -40,11 +40,6 @@ class SimpleQueue(Stand):
 
     def _keep(self, item: Any) -> Any:
         """Return an item that was taken, unless nobody wants it any more."""
-        try:
-            check_wanted()
-        except UNWANTED:
-            self._put_back(item)
-            raise
         keep_undo(partial(self._put_back, item))
         return item
 

@@ -17,7 +17,7 @@ from ._bell import Bell
 from ._clients import Client
 from ._options import proxied
 from ._takers import take_lock
-from ._waits import check_wanted, is_gone, keep_undo
+from ._waits import is_gone, keep_undo
 
 
 class Taking:
@@ -61,7 +61,6 @@ class RLock:
             if not quick and not take_lock(tried, partial(self._take, taking), blocking, timeout):
                 self._give_back(taking)
                 return False
-            check_wanted()
             keep_undo(partial(self._give_back, taking))
         except BaseException:
             self._give_back(taking)

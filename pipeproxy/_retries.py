@@ -51,7 +51,7 @@ class Retries:
         self.lines: dict[Shared, _Line] = {}
         self.in_vain: Frame | None = None
         self._resume = resume
-        #: Nothing has waited long enough before this moment.
+        #: The first moment at which something may have waited long enough.
         self._due = inf
         #: First frames that were tried in vain, and when they first were. Not their idents: those
         #: of calls that nobody waits for are all the same.
@@ -105,7 +105,8 @@ class Retries:
         line.callers.pop(caller, None)
         line.due = monotonic() + PATIENCE
         if shared.actor.may_go_on():
-            for following in list(line.callers)[:1]:
+            following = next(iter(list(line.callers)), None)  # a worker may change them
+            if following is not None:
                 self._resume(following)
 
     def due_in(self) -> float | None:

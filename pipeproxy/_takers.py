@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 from ._clients import Client
-from ._waits import UNWANTED, check_may_wait, check_wanted, client_here, is_gone, keep_undo, slices
+from ._waits import check_may_wait, client_here, is_gone, keep_undo, slices
 
 #: Takes something: as the `acquire` of a lock or a semaphore, with the same arguments.
 Acquire = Callable[..., bool]
@@ -58,11 +58,6 @@ class Takers:
         client = client_here()
         self.note(client, alone=alone)
         if client is not None:
-            try:
-                check_wanted()
-            except UNWANTED:
-                self._return(client)
-                raise
             keep_undo(partial(self._return, client))
 
     def gave(self) -> None:

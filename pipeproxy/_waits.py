@@ -125,10 +125,21 @@ def check_is_apart(tried: object) -> None:
 
 
 def keep_undo(undo: Callable[[], object]) -> None:
-    """Let what this thread took for a client be taken back, if that is gone without the reply."""
+    """Let what this thread took for a client be taken back, if that has nothing of the reply.
+
+    Raises:
+        Cancelled, ClientDied, ListenerClosed: nobody wants it any more; it was taken back.
+    """
     server = here.server
-    if server is not None and server.in_hand is not None:
-        server.in_hand.keep_undo(undo)
+    if server is None or server.in_hand is None:
+        return
+    caller = server.in_hand
+    caller.keep_undo(undo)  # first: whoever gives it up later takes it back
+    try:
+        check_wanted()
+    except UNWANTED:
+        caller.take_back(caller.running)
+        raise
 
 
 def client_here() -> Client | None:

@@ -22,7 +22,7 @@ from typing import Any
 
 import pytest
 
-from pipeproxy import Listener, NotExposed, proxied, run, share
+from pipeproxy import Listener, NotExposed, proxied, run, share, timeout
 from pipeproxy._members import Members
 from pipeproxy._proxy import link_of, members_of
 from pipeproxy._reentrant import RLock
@@ -724,3 +724,42 @@ def test_processes_that_are_killed_at_any_moment_hold_nothing(listener: Listener
 
 def has_come(moment: float) -> bool:
     return monotonic() > moment
+
+
+# Given up as they are answered -------------------------------------------------------------------
+
+
+def take_and_tell(take: Any) -> tuple[Any, ...]:
+    with timeout(10 * PATIENCE):
+        return outcome(take)
+
+
+def give_up_late(take: Any) -> Any:
+    """Call something, and hear nothing of its reply before the time is over."""
+    link = link_of(take.__self__)
+    line = link.call.func.__self__.lines.mine(None)
+    line.wait = lambda seconds: []  # it came too late to be seen
+    with timeout(0.05):
+        return outcome(take)[:2]
+
+
+@pytest.mark.parametrize("make", [threading.Lock, threading.RLock, RLock, threading.Semaphore])
+def test_what_a_call_took_whose_reply_came_too_late_is_given_back(
+    listener: Listener[Any], make: Any
+) -> None:
+    lock = listener.share(make())
+    with Child(FORK, lock.acquire, False) as child, Child(FORK) as other:
+        child.result(listener)
+        child.do(lock.release).result(listener)
+        assert child.do(give_up_late, lock.acquire).result(listener) == ("raised", "CallTimeout")
+        assert other.do(take_and_tell, lock.acquire).result(listener) == ("returned", True)
+
+
+def test_an_item_whose_reply_came_too_late_is_put_back(listener: Listener[Any]) -> None:
+    shared: Any = listener.share(queue.Queue())
+    shared.put("first")
+    shared.put("second")
+    with Child(FORK, shared.qsize) as child, Child(FORK) as other:
+        child.result(listener)
+        assert child.do(give_up_late, shared.get).result(listener) == ("raised", "CallTimeout")
+        assert other.do(get_many, shared, 2).result(listener) == ["first", "second"]
