@@ -323,7 +323,8 @@ class Dispatch:
             return SILENCE
         if kind == CANCEL:
             caller.frames.popleft()
-            self.cancel(caller, frame)
+            heed = self.cancel if _gives_up(frame) else Caller.take_back
+            heed(caller, frame[1])
             return SILENCE
         if kind in {UP_RESULT, UP_FAILURE}:  # to an upcall that nobody waits for any more
             caller.frames.popleft()
@@ -350,19 +351,16 @@ class Dispatch:
     def hear(self, caller: Caller) -> None:
         """Heed which calls a client gives up, where its frames have to wait."""
         frames = caller.frames
-        given_up = [frame for frame in frames if frame[0] == CANCEL]
+        given_up = [frame for frame in frames if _gives_up(frame)]
         if given_up:
-            others = [frame for frame in frames if frame[0] != CANCEL]
+            others = [frame for frame in frames if not _gives_up(frame)]
             frames.clear()
             frames.extend(others)
         for frame in given_up:
-            self.cancel(caller, frame)
+            self.cancel(caller, frame[1])
 
-    def cancel(self, caller: Caller, cancel: Frame) -> None:
+    def cancel(self, caller: Caller, ident: int) -> None:
         """Give up a call, as its caller does: what has not begun does not begin any more."""
-        ident = cancel[1]
-        if cancel[3] == UNHEARD:
-            caller.take_back(ident)
         for place, (kind, of, number, member, _) in enumerate(caller.frames):
             if of == ident and kind in CALLS:
                 del caller.frames[place]
@@ -421,3 +419,8 @@ class Dispatch:
         self.admission.got_in(section, caller)
         caller.frames.popleft()
         return RESULT, b""
+
+
+def _gives_up(frame: Frame) -> bool:
+    """Whether it gives up a call that may be waiting; what is unheard is served in its order."""
+    return frame[0] == CANCEL and frame[3] != UNHEARD

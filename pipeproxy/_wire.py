@@ -63,7 +63,8 @@ FROM_OWNER: Final = frozenset(
 #: In a reply, in the place of a member: between this one and the latest on its channel so many
 #: others went out that to spin for the next one would take a core from who is to be served before.
 CROWDED: Final = 1
-#: In a `CANCEL`, likewise: the reply is taken by nobody, even if it is on its way already.
+#: In a `CANCEL`, likewise: nobody takes the reply, so what the call took is to be given back. The
+#: call itself is not given up.
 UNHEARD: Final = 1
 #: Those of them that are calls.
 CALLS: Final = frozenset({CALL, CALL_WITHIN, CALL | BULK, CALL_WITHIN | BULK})

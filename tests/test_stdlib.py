@@ -743,7 +743,7 @@ def give_up_late(take: Any) -> Any:
         return outcome(take)[:2]
 
 
-@pytest.mark.parametrize("make", [threading.Lock, threading.RLock, RLock, threading.Semaphore])
+@pytest.mark.parametrize("make", [threading.Lock, RLock, threading.Semaphore])
 def test_what_a_call_took_whose_reply_came_too_late_is_given_back(
     listener: Listener[Any], make: Any
 ) -> None:
