@@ -181,7 +181,7 @@ class Errands:
                     undo, caller.undo, caller.taken = caller.undo, None, None
             else:
                 caller.tasks.pop(errand.key, None)
-        self.retries.ran(caller, errand.shared)
+        self.retries.moved(errand.shared)
         if undo is not None:
             undo()
         if caller.frames or caller.unsent or caller.paused or caller.ended:

@@ -257,7 +257,7 @@ class Home:
             link = link_of(value)
             home = homes.get(link.route.listener)
             if home is not None and (home is self or not link.route.address):
-                return home.target_of(link.reference[1])  # which one that was released has not
+                return home.target_of(link.reference[1])  # one that was released refuses that
         return itself(value)
 
 

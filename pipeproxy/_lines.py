@@ -297,7 +297,7 @@ class Lines(Way):
                 until = _earliest(deadline, complain_at)
                 waits = bool(self._wait(until, (line.pipe.reader, False)))
             if not waits:
-                if deadline is not None and monotonic() >= deadline:
+                if _deadline.is_over(deadline):
                     raise _deadline.passed()
                 _complain(self.route.pid)
                 complain_at = None

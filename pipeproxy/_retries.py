@@ -100,9 +100,18 @@ class Retries:
         """Let whoever is next try again, as a call of the object has run: this caller's."""
         self._since.pop(caller, None)
         line = self.lines.get(shared)
+        if line is not None:
+            line.callers.pop(caller, None)
+            self.moved(shared)
+
+    def moved(self, shared: Shared) -> None:
+        """Let whoever is next try again, as a worker's call of the object has run; any thread may.
+
+        The line is not the worker's: its caller may stand there already, with its next call.
+        """
+        line = self.lines.get(shared)
         if line is None:
             return
-        line.callers.pop(caller, None)
         line.due = monotonic() + PATIENCE
         if shared.actor.may_go_on():
             following = next(iter(list(line.callers)), None)  # a worker may change them

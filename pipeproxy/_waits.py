@@ -87,8 +87,7 @@ def cancelled() -> bool:
     For a call made in the owner's own process only the deadline of `pipeproxy.timeout` counts, as
     for a function that is called back in its client's. Outside of calls it is False, but for that.
     """
-    deadline = _deadline.current()
-    if deadline is not None and monotonic() >= deadline:
+    if _deadline.is_over(_deadline.current()):
         return True
     served, server = here.served, here.server
     if served is None or served.call is None:
