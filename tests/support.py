@@ -47,6 +47,16 @@ def opened_since(
     return sorted(open_descriptors().items() - before.items())
 
 
+def named_memory() -> set[str]:
+    """Return the names that there are in the machine's shared memory.
+
+    Without semaphores, and without the files of a moment that `multiprocessing.Value` makes: other
+    programs' come and go, and nobody here makes any.
+    """
+    names = os.listdir("/dev/shm") if sys.platform == "linux" else []
+    return {name for name in names if not name.startswith(("sem.", "pym-"))}
+
+
 def workers() -> int:
     """Return how many threads of the listeners of this process run calls that may wait."""
     return sum(thread.name == "pipeproxy worker" for thread in threading.enumerate())

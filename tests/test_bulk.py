@@ -44,7 +44,7 @@ from pipeproxy._wire import BARE, FAILURE
 from pipeproxy.codecs import pickle as codec
 
 from .children import Child, outcome, poll_until, run
-from .support import fork, interrupt, open_descriptors, opened_since
+from .support import fork, interrupt, named_memory, open_descriptors, opened_since
 
 MIB = 1 << 20
 #: Elements of 8 bytes that are bulk.
@@ -519,7 +519,7 @@ def test_nothing_is_left_of_a_client(context: BaseContext, end: str) -> None:
     with listener:
         run(context, listener, echo_much, proxy)  # what is made at its first use, and stays
         poll_until(lambda: mapped() == 0, listener)
-        before = open_descriptors()
+        before, named = open_descriptors(), named_memory()
         child = Child(context, fail_with_much if end == "raises" else echo_much, proxy)
         if end == "raises":
             with pytest.raises(AssertionError, match="ValueError"):
@@ -534,7 +534,7 @@ def test_nothing_is_left_of_a_client(context: BaseContext, end: str) -> None:
         del child
         poll_until(lambda: mapped() == 0, listener)
         assert opened_since(before) == []
-        assert not [name for name in os.listdir("/dev/shm") if "pipeproxy" in name]
+        assert named_memory() <= named
 
 
 def send_for_ever(proxy: Any, megabytes: int) -> None:

@@ -28,7 +28,7 @@ import pytest
 
 from pipeproxy import ListenerClosed, OwnerDied, share
 from tests.children import ROOT
-from tests.support import PATIENCE
+from tests.support import PATIENCE, named_memory
 
 from .desks import SOON, Desk, Hosting, by_manager, by_pipeproxy, reached
 from .rows import Row, Tally, run
@@ -78,9 +78,7 @@ def processes() -> list[int]:
 
 def files() -> list[str]:
     """Return what is in the shared memory and in the directory for temporary files."""
-    # Not semaphores: those of other programs come and go, and nobody here makes any with a name.
-    shared = [name for name in os.listdir("/dev/shm") if not name.startswith("sem.")]
-    return sorted([*shared, *os.listdir(tempfile.gettempdir())])
+    return sorted([*named_memory(), *os.listdir(tempfile.gettempdir())])
 
 
 class Before:
