@@ -67,18 +67,10 @@ if sys.platform == "win32":
         "Python does not offer on Windows. Under WSL it works."
     )
 
-from ._deadline import timeout
-from ._marks import (
-    blocking,
-    by_reference,
-    exposed,
-    hidden,
-    oneway,
-    published,
-    readonly,
-)
-from ._options import proxied
-from ._values import by_value, by_view
+from ._references._values import by_value, by_view
+from ._specs._marks import blocking, by_reference, exposed, hidden, oneway, published, readonly
+from ._specs._options import proxied
+from ._system._deadline import timeout
 from .errors import (
     CallLost,
     CallTimeout,
@@ -98,19 +90,19 @@ from .errors import (
 )
 
 if typing.TYPE_CHECKING:
-    from ._awaited import aio
-    from ._batching import batched
-    from ._futures import submit
-    from ._lent import by_ref
-    from ._listener import Listener, share
-    from ._locked import locked
-    from ._orphans import end_with
-    from ._reach import is_alive, ping, release
-    from ._shared import Shared
-    from ._spawn import Host, spawn, spawning
-    from ._values import by_value, by_view
-    from ._verbs import batch, notify, run
-    from ._waits import cancelled
+    from ._client._awaited import aio
+    from ._client._futures import submit
+    from ._owner._listener import Listener, share
+    from ._owner._spawn import Host, spawn, spawning
+    from ._proxies._locked import locked
+    from ._proxies._shared import Shared
+    from ._proxies._verbs import batch, notify, run
+    from ._references._lent import by_ref
+    from ._references._orphans import end_with
+    from ._references._reach import is_alive, ping, release
+    from ._references._values import by_value, by_view
+    from ._specs._batching import batched
+    from ._stands._waits import cancelled
 
 __all__ = [
     "CallLost",
@@ -162,27 +154,27 @@ __all__ = [
 
 #: Loaded when it is asked for: a client that unpickles a proxy and calls it needs none of it.
 _LATER = {
-    "Host": "_spawn",
-    "Listener": "_listener",
-    "Shared": "_shared",
-    "aio": "_awaited",
-    "batch": "_verbs",
-    "batched": "_batching",
-    "by_ref": "_lent",
-    "by_value": "_values",
-    "by_view": "_values",
-    "cancelled": "_waits",
-    "end_with": "_orphans",
-    "is_alive": "_reach",
-    "locked": "_locked",
-    "notify": "_verbs",
-    "ping": "_reach",
-    "release": "_reach",
-    "run": "_verbs",
-    "share": "_listener",
-    "spawn": "_spawn",
-    "spawning": "_spawn",
-    "submit": "_futures",
+    "Host": "_owner._spawn",
+    "Listener": "_owner._listener",
+    "Shared": "_proxies._shared",
+    "aio": "_client._awaited",
+    "batch": "_proxies._verbs",
+    "batched": "_specs._batching",
+    "by_ref": "_references._lent",
+    "by_value": "_references._values",
+    "by_view": "_references._values",
+    "cancelled": "_stands._waits",
+    "end_with": "_references._orphans",
+    "is_alive": "_references._reach",
+    "locked": "_proxies._locked",
+    "notify": "_proxies._verbs",
+    "ping": "_references._reach",
+    "release": "_references._reach",
+    "run": "_proxies._verbs",
+    "share": "_owner._listener",
+    "spawn": "_owner._spawn",
+    "spawning": "_owner._spawn",
+    "submit": "_client._futures",
 }
 
 

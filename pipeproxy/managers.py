@@ -19,11 +19,11 @@ from multiprocessing import ProcessError, current_process, get_context
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from ._listener import Listener
-from ._managed import containers, pools
-from ._managed.containers import Namespace
-from ._managed.desk import Desk, ask_at
-from ._managed.proxies import (
+from ._managed import _containers as containers
+from ._managed import _pools as pools
+from ._managed._containers import Namespace
+from ._managed._desk import Desk, ask_at
+from ._managed._proxies import (
     STANDARD,
     AcquirerProxy,
     ArrayProxy,
@@ -39,11 +39,12 @@ from ._managed.proxies import (
     ValueProxy,
     proxy_of,
 )
-from ._managed.registry import Registration, Registry
-from ._proxy import link_of
-from ._reentrant import RLock
-from ._references import owner_at
-from ._spawn import Host, spawn, spawning
+from ._managed._registry import Registration, Registry
+from ._owner._listener import Listener
+from ._owner._spawn import Host, spawn, spawning
+from ._proxies._proxy import link_of
+from ._references._references import owner_at
+from ._stands._reentrant import RLock
 from .errors import RemoteError
 
 if TYPE_CHECKING:

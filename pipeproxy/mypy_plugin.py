@@ -25,7 +25,7 @@ __all__ = ["PipeproxyPlugin", "plugin"]
 
 __version__ = ""
 
-_SHARING = {"pipeproxy._listener.share", "pipeproxy._spawn.spawn"}
+_SHARING = {"pipeproxy._owner._listener.share", "pipeproxy._owner._spawn.spawn"}
 _OF_PROXIES = f"{PACKAGE}."
 
 
@@ -65,7 +65,7 @@ class PipeproxyPlugin(Plugin):
         """Calls of proxies are looked at."""
         if fullname.startswith(_OF_PROXIES):
             return partial(self._sending.check_arguments, fullname.rpartition(".")[2])
-        return mark_shared if fullname == "pipeproxy._listener.Listener.share" else None
+        return mark_shared if fullname == "pipeproxy._owner._listener.Listener.share" else None
 
     def _analyze_class(self, context: ClassDefContext) -> None:
         self._sending.forget()

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import Final, Generic, TypeVar
 
-from ._listener import Listener, share
+from ._owner._listener import Listener, share
 
 __all__ = ["ProxyListener", "createProxy"]
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from ._options import is_described
+from ._specs._options import is_described
 from ._stubs._file import HEADER, proxy_name, stub
 from .errors import SpecError
 

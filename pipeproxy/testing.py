@@ -58,9 +58,9 @@ from random import Random
 from types import TracebackType
 from typing import Final, ParamSpec, TypeVar, final
 
-from . import _life
-from ._taps import taps
-from ._transport_check import End, check_transport
+from ._channels._taps import taps
+from ._channels._transport_check import End, check_transport
+from ._system import _life
 
 __all__ = [
     "AFTER",

@@ -13,8 +13,8 @@ from multiprocessing.context import BaseContext
 import pytest
 from hypothesis import settings
 
-from pipeproxy import _life
-from pipeproxy._courier import courier
+from pipeproxy._client._courier import courier
+from pipeproxy._system import _life
 
 from .support import open_descriptors, opened_since
 

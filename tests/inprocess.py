@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from pipeproxy._members import DELETE, GET, SET, Members, Plain
-from pipeproxy._proxy import Proxy, link_of, make_proxy
-from pipeproxy._spec import describe
+from pipeproxy._proxies._proxy import Proxy, link_of, make_proxy
+from pipeproxy._specs._members import DELETE, GET, SET, Members, Plain
+from pipeproxy._specs._spec import describe
 
 
 class InProcess:

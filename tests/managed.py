@@ -9,7 +9,7 @@ from queue import Queue
 from typing import Any
 
 from pipeproxy import by_reference
-from pipeproxy._references import homes
+from pipeproxy._references._references import homes
 from pipeproxy.managers import (
     BaseManager,
     BaseProxy,

@@ -8,10 +8,8 @@ from time import monotonic
 from typing import Any
 
 from pipeproxy import Listener
-from pipeproxy import _life as life_room
-from pipeproxy._door import check_hello, knock, knocker
-from pipeproxy._proxy import link_of, members_of
-from pipeproxy._wire import (
+from pipeproxy._channels._door import check_hello, knock, knocker
+from pipeproxy._channels._wire import (
     CALL,
     CANCEL,
     ENTER,
@@ -25,6 +23,8 @@ from pipeproxy._wire import (
     header,
     pack_number,
 )
+from pipeproxy._proxies._proxy import link_of, members_of
+from pipeproxy._system import _life as life_room
 from pipeproxy.codecs import pickle as codec
 from pipeproxy.transports.pipe import open_pair
 

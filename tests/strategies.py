@@ -6,7 +6,7 @@ from struct import Struct
 
 from hypothesis import strategies as st
 
-from pipeproxy._wire import BATCH, FROM_CLIENT, FROM_OWNER, LIMIT, Frame, header
+from pipeproxy._channels._wire import BATCH, FROM_CLIENT, FROM_OWNER, LIMIT, Frame, header
 
 #: As the wire's docstring draws it, apart from the code: size, ident, number, member, kind.
 HEADER = Struct("<IQQHH")

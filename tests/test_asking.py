@@ -8,8 +8,8 @@ from time import monotonic
 import pytest
 
 from pipeproxy import CallLost, CallTimeout
-from pipeproxy._asking import Asking, tell
-from pipeproxy._wire import RESULT, UPCALL
+from pipeproxy._channels._wire import RESULT, UPCALL
+from pipeproxy._client._asking import Asking, tell
 
 from .support import PATIENCE
 

@@ -13,16 +13,8 @@ from typing import Any
 
 import pytest
 
-from pipeproxy import (
-    Listener,
-    ListenerClosed,
-    _callers,
-    blocking,
-    locked,
-    proxied,
-    share,
-    timeout,
-)
+from pipeproxy import Listener, ListenerClosed, blocking, locked, proxied, share, timeout
+from pipeproxy._owner import _callers
 
 from .children import Child, outcome, run_program
 from .raw import Raw

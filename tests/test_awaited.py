@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pipeproxy._awaited import Awaited
+from pipeproxy._client._awaited import Awaited
 
 from .support import PATIENCE, Interrupted
 

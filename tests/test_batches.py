@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from pipeproxy import Cancelled, Listener, batched, locked, notify, proxied, submit, timeout
-from pipeproxy._batches import Batches
-from pipeproxy._wire import CALL_WITHIN, header, pack_context
+from pipeproxy._channels._wire import CALL_WITHIN, header, pack_context
+from pipeproxy._owner._batches import Batches
 from pipeproxy.codecs import pickle as codec
 
 from .children import Child, outcome, poll_until

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from pipeproxy import SpecError, batched, blocking, exposed, proxied, share
-from pipeproxy._batching import batching_of
-from pipeproxy._spec import describe
+from pipeproxy._specs._batching import batching_of
+from pipeproxy._specs._spec import describe
 
 
 class Model:

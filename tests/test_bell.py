@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from pipeproxy._bell import Bell
+from pipeproxy._system._bell import Bell
 
 from .children import poll_until
 from .support import PATIENCE, in_fork, interrupt
@@ -21,7 +21,7 @@ def test_a_ring_is_heard_once_and_also_by_who_waits_later() -> None:
 
 
 def test_a_ring_ends_the_wait_of_another_thread(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipeproxy._bell._LONGEST", PATIENCE)
+    monkeypatch.setattr("pipeproxy._system._bell._LONGEST", PATIENCE)
     bell, waits = Bell(), threading.Event()
 
     def wait() -> None:

@@ -12,12 +12,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeproxy import _borrowed, _buffers, share
-from pipeproxy._borrowed import MOST_SEGMENTS, Borrowed, Cargo, over, reply
-from pipeproxy._door import Offer, knocker, offer
-from pipeproxy._parcels import VIEWED, Parcel, pack
-from pipeproxy._proxy import link_of
-from pipeproxy._wire import (
+from pipeproxy import share
+from pipeproxy._channels import _borrowed
+from pipeproxy._channels._borrowed import MOST_SEGMENTS, Borrowed, Cargo, over, reply
+from pipeproxy._channels._door import Offer, knocker, offer
+from pipeproxy._channels._parcels import VIEWED, Parcel, pack
+from pipeproxy._channels._wire import (
     BULK,
     CALL,
     CALL_WITHIN,
@@ -31,6 +31,8 @@ from pipeproxy._wire import (
     pack_number,
     pack_pairs,
 )
+from pipeproxy._proxies._proxy import link_of
+from pipeproxy._system import _buffers
 from pipeproxy.codecs import pickle as codec
 from pipeproxy.errors import ProtocolError
 

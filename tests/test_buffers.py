@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeproxy import _buffers, _descriptors
-from pipeproxy._descriptors import Descriptor
+from pipeproxy._system import _buffers, _descriptors
+from pipeproxy._system._descriptors import Descriptor
 from pipeproxy.errors import ProtocolError
 
 from .support import open_descriptors, opened_since

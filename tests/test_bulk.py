@@ -22,8 +22,6 @@ import pytest
 
 from pipeproxy import (
     CallTimeout,
-    _buffers,
-    _pool,
     aio,
     batch,
     batched,
@@ -37,10 +35,12 @@ from pipeproxy import (
     submit,
     timeout,
 )
-from pipeproxy._channel import Channel
-from pipeproxy._parcels import BULK_FROM, Parcel
-from pipeproxy._proxy import link_of
-from pipeproxy._wire import BARE, FAILURE
+from pipeproxy._channels._channel import Channel
+from pipeproxy._channels._parcels import BULK_FROM, Parcel
+from pipeproxy._channels._wire import BARE, FAILURE
+from pipeproxy._client import _pool
+from pipeproxy._proxies._proxy import link_of
+from pipeproxy._system import _buffers
 from pipeproxy.codecs import pickle as codec
 
 from .children import Child, outcome, poll_until, run

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from pipeproxy._activities import Activity
-from pipeproxy._callers import MOST_UNSENT, Caller, Callers
-from pipeproxy._clients import Client
+from pipeproxy._chains._activities import Activity
+from pipeproxy._objects._clients import Client
+from pipeproxy._owner._callers import MOST_UNSENT, Caller, Callers
 from pipeproxy.transports.pipe import Pipe, open_pair
 
 

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from pipeproxy import CodecError, OwnerDied, by_ref, proxied, spawn, spawning
-from pipeproxy._door import Route
-from pipeproxy._lent import lending
-from pipeproxy._proxy import link_of
-from pipeproxy._references import owner_at, rebuild
+from pipeproxy._channels._door import Route
+from pipeproxy._proxies._proxy import link_of
+from pipeproxy._references._lent import lending
+from pipeproxy._references._references import owner_at, rebuild
 from pipeproxy.codecs import pickle as codec
 
 from .support import Interrupted, interrupted_once

@@ -15,8 +15,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeproxy._channel import Channel
-from pipeproxy._wire import (
+from pipeproxy._channels._channel import Channel
+from pipeproxy._channels._wire import (
     CALL,
     FAILURE,
     FAREWELL,

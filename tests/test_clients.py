@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pipeproxy._clients import Client
+from pipeproxy._objects._clients import Client
 
 
 def test_what_is_remembered_of_a_client_is_bounded() -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from math import inf
 from time import monotonic
 
-from pipeproxy._activities import Activity, Served
-from pipeproxy._context import context_of
-from pipeproxy._wire import unpack_context
+from pipeproxy._chains._activities import Activity, Served
+from pipeproxy._chains._context import context_of
+from pipeproxy._channels._wire import unpack_context
 
 CHAIN = Served(Activity(b"first process!!!", 7), (b"first process!!!", b"second process!!"), None)
 

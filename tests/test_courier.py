@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from pipeproxy import batch, notify, share, spawn, spawning, submit
-from pipeproxy._courier import courier
+from pipeproxy._client._courier import courier
 
 from .children import Child, poll_until, run_program
 from .support import PATIENCE, fork

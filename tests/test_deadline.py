@@ -14,8 +14,9 @@ from typing import Any
 
 import pytest
 
-from pipeproxy import CallTimeout, Listener, _deadline, share, spawn, spawning, timeout
-from pipeproxy._deadline import LONGEST, check_wait, current, left, passed
+from pipeproxy import CallTimeout, Listener, share, spawn, spawning, timeout
+from pipeproxy._system import _deadline
+from pipeproxy._system._deadline import LONGEST, check_wait, current, left, passed
 
 
 @pytest.fixture

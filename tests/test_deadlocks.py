@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from pipeproxy import DeadlockError, Listener, locked, spawn, spawning
-from pipeproxy._activities import Activity
-from pipeproxy._deadlocks import Edge, Wait, Waits
-from pipeproxy._sections import Entry, Section
+from pipeproxy._chains._activities import Activity
+from pipeproxy._chains._deadlocks import Edge, Wait, Waits
+from pipeproxy._chains._sections import Entry, Section
 
 from .support import PATIENCE
 

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeproxy import _descriptors
-from pipeproxy._descriptors import Descriptor, adopt, blocking_off, pipes
+from pipeproxy._system import _descriptors
+from pipeproxy._system._descriptors import Descriptor, adopt, blocking_off, pipes
 
 from .support import PATIENCE, fork, in_fork, interrupt, open_descriptors, opened_since
 
@@ -145,7 +145,7 @@ def test_a_descriptor_in_a_circle_is_closed_by_the_collector(ends: list[Descript
 def test_forgetting_descriptors_warns_of_nothing() -> None:
     program = (
         "from pipeproxy import _door\n"
-        "from pipeproxy._descriptors import adopt, pipes\n"
+        "from pipeproxy._system._descriptors import adopt, pipes\n"
         "from pipeproxy.transports.pipe import open_pair\n"
         "ends = []\n"
         "adopt(ends, pipes(2), ('rb', 'wb') * 2)\n"

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from pipeproxy import ListenerClosed
-from pipeproxy._bell import Bell
-from pipeproxy._direct import Direct, leave
-from pipeproxy._faces import face_of
-from pipeproxy._openness import Openness
-from pipeproxy._subjects import Shared
+from pipeproxy._objects._faces import face_of
+from pipeproxy._objects._subjects import Shared
+from pipeproxy._references._direct import Direct, leave
+from pipeproxy._references._openness import Openness
+from pipeproxy._system._bell import Bell
 
 from .support import PATIENCE
 

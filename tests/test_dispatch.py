@@ -8,18 +8,19 @@ from typing import Any
 
 import pytest
 
-from pipeproxy import CodecError, NotExposed, Released, _borrowed
-from pipeproxy._activities import Activity
-from pipeproxy._callers import Caller
-from pipeproxy._clients import Client
-from pipeproxy._dispatch import Dispatch
-from pipeproxy._door import Route
-from pipeproxy._faces import face_of
-from pipeproxy._members import FIRST_METHOD, GET, SET
-from pipeproxy._objects import Objects
-from pipeproxy._residence import Residence
-from pipeproxy._subjects import Shared
-from pipeproxy._wire import CALL, FAILURE, RESULT
+from pipeproxy import CodecError, NotExposed, Released
+from pipeproxy._chains._activities import Activity
+from pipeproxy._chains._residence import Residence
+from pipeproxy._channels import _borrowed
+from pipeproxy._channels._door import Route
+from pipeproxy._channels._wire import CALL, FAILURE, RESULT
+from pipeproxy._objects._clients import Client
+from pipeproxy._objects._faces import face_of
+from pipeproxy._objects._objects import Objects
+from pipeproxy._objects._subjects import Shared
+from pipeproxy._owner._callers import Caller
+from pipeproxy._owner._dispatch import Dispatch
+from pipeproxy._specs._members import FIRST_METHOD, GET, SET
 from pipeproxy.codecs import pickle as codec
 from pipeproxy.transports.pipe import open_pair
 

@@ -18,8 +18,10 @@ from pathlib import Path
 
 import pytest
 
-from pipeproxy import _door, _life, share
-from pipeproxy._door import Door, Route, check_hello, hello, knock, knocker
+from pipeproxy import share
+from pipeproxy._channels import _door
+from pipeproxy._channels._door import Door, Route, check_hello, hello, knock, knocker
+from pipeproxy._system import _life
 from pipeproxy.errors import ProtocolError
 from pipeproxy.transports.pipe import Pipe, open_pair, wait_for
 

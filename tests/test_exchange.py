@@ -18,12 +18,12 @@ from typing import Any
 import pytest
 
 from pipeproxy import CallTimeout, Host, share, spawn, spawning, timeout
-from pipeproxy._door import Route
-from pipeproxy._exchange import Exchange
-from pipeproxy._held import Holdings
-from pipeproxy._lines import Line, Lines
-from pipeproxy._pool import Pool
-from pipeproxy._wire import CALL, CROWDED, FAILURE, RESULT, header
+from pipeproxy._channels._door import Route
+from pipeproxy._channels._wire import CALL, CROWDED, FAILURE, RESULT, header
+from pipeproxy._client._exchange import Exchange
+from pipeproxy._client._held import Holdings
+from pipeproxy._client._lines import Line, Lines
+from pipeproxy._client._pool import Pool
 from pipeproxy.errors import ProtocolError
 from pipeproxy.transports.pipe import open_pair
 
@@ -303,7 +303,7 @@ def test_after_an_interrupt_at_any_moment_calls_get_their_own_answers(
 
 def interrupted_first_calls(proxy: Any) -> int:
     """The same where every call is the first one of its thread's channel, or nearly."""
-    from pipeproxy._proxy import link_of
+    from pipeproxy._proxies._proxy import link_of
 
     lines = link_of(proxy).call.func.__self__.lines
     raised = 0

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from pipeproxy import SpecError, by_reference, proxied, share
-from pipeproxy._faces import face_of, travels_alive
-from pipeproxy._members import FIRST_METHOD, GET, SET
+from pipeproxy._objects._faces import face_of, travels_alive
+from pipeproxy._specs._members import FIRST_METHOD, GET, SET
 
 
 @proxied(by_ref=("find", "inner"))

@@ -12,10 +12,7 @@ from typing import Any
 import pytest
 
 from pipeproxy import CallLost, batch
-from pipeproxy._flight import MOST_CALLS, Flight
-from pipeproxy._held import Holdings
-from pipeproxy._lines import Line
-from pipeproxy._wire import (
+from pipeproxy._channels._wire import (
     BATCH,
     CALL,
     CANCEL,
@@ -26,6 +23,9 @@ from pipeproxy._wire import (
     Decoder,
     header,
 )
+from pipeproxy._client._flight import MOST_CALLS, Flight
+from pipeproxy._client._held import Holdings
+from pipeproxy._client._lines import Line
 
 from .support import in_fork, interrupt
 from .test_outbox import Call, Ends

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from pipeproxy import share, submit
-from pipeproxy._futures import Future
+from pipeproxy._client._futures import Future
 
 from .children import Child
 from .support import PATIENCE, interrupt

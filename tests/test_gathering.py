@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 
 from pipeproxy import batch
-from pipeproxy._gathering import gathering
+from pipeproxy._proxies._gathering import gathering
 
 from .support import in_fork, interrupt
 

@@ -14,10 +14,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeproxy._marks import oneway
-from pipeproxy._members import FIRST_METHOD
-from pipeproxy._proxy import make_proxy, proxy_class
-from pipeproxy._spec import describe
+from pipeproxy._proxies._proxy import make_proxy, proxy_class
+from pipeproxy._specs._marks import oneway
+from pipeproxy._specs._members import FIRST_METHOD
+from pipeproxy._specs._spec import describe
 from pipeproxy.errors import ProtocolError
 
 from .inprocess import InProcess, calls_of, proxy_of

@@ -8,9 +8,10 @@ import socket
 
 import pytest
 
-from pipeproxy import _door, _memory
-from pipeproxy._door import Asking, Door, Route
-from pipeproxy._handover import ask, give, take
+from pipeproxy._channels import _door
+from pipeproxy._channels._door import Asking, Door, Route
+from pipeproxy._channels._handover import ask, give, take
+from pipeproxy._system import _memory
 from pipeproxy.errors import ProtocolError
 
 from .support import in_fork, interrupt, open_descriptors, opened_since

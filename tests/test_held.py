@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from pipeproxy import _life
-from pipeproxy._held import ALL, Holdings, Known, idents
-from pipeproxy._wire import CLAIM, FROM_CLIENT, RELEASE, Decoder, unpack_pairs
+from pipeproxy._channels._wire import CLAIM, FROM_CLIENT, RELEASE, Decoder, unpack_pairs
+from pipeproxy._client._held import ALL, Holdings, Known, idents
+from pipeproxy._system import _life
 
 from .support import PATIENCE, in_fork, interrupt
 

@@ -10,14 +10,7 @@ from typing import Any
 
 import pytest
 
-from pipeproxy import (
-    Listener,
-    ListenerClosed,
-    NotExposed,
-    SpecError,
-    readonly,
-    share,
-)
+from pipeproxy import Listener, ListenerClosed, NotExposed, SpecError, readonly, share
 
 from .support import in_fork
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import pickle
 import subprocess
@@ -15,6 +16,7 @@ import pipeproxy
 from pipeproxy import errors, proxied, share
 
 ROOT = Path(__file__).parent.parent
+HOME = Path(pipeproxy.__file__).parent
 HEAVY = {"wrapt", "attr", "attrs", "inspect", "asyncio", "concurrent.futures", "numpy"}
 #: Coverage of child processes would import libraries of its own there.
 ENV = {name: value for name, value in os.environ.items() if not name.startswith("COV")}
@@ -98,7 +100,37 @@ def test_the_public_names_are_these() -> None:
 
 
 def test_a_client_does_not_load_the_owners_side() -> None:
-    assert loaded_by(IMPORT) & {"pipeproxy._listener", "pipeproxy._spawn"} == set()
+    assert loaded_by(IMPORT) & {"pipeproxy._owner._listener", "pipeproxy._owner._spawn"} == set()
+
+
+#: The packages of `pipeproxy` from the ground up; what users import stands above all of them.
+FLOORS = (
+    "errors _system transports _channels codecs _specs _proxies _chains _objects _client _stands "
+    "_references _owner"
+).split()
+
+
+def imports_of(path: Path) -> set[str]:
+    """The packages of `pipeproxy` that a room takes names from."""
+    package = path.relative_to(HOME.parent).with_suffix("").parts[:-1]
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.level:
+            base = [*package[: len(package) - node.level + 1], *(node.module or "").split(".")]
+            found.update([base[1]] if base[1:] != [""] else [alias.name for alias in node.names])
+    return found
+
+
+@pytest.mark.parametrize("floor", FLOORS)
+def test_a_room_takes_names_only_from_its_own_floor_and_from_those_below(floor: str) -> None:
+    place = HOME / floor
+    for path in place.glob("*.py") if place.is_dir() else [place.with_suffix(".py")]:
+        assert imports_of(path) <= set(FLOORS[: FLOORS.index(floor) + 1]), path
+
+
+def test_every_package_has_a_floor_or_serves_what_users_import() -> None:
+    found = {path.parent.name for path in HOME.glob("*/__init__.py")}
+    assert found == {*FLOORS[1:], "_managed", "_mypy", "_stubs"}
 
 
 def test_every_public_name_can_be_had_and_is_listed() -> None:

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from pipeproxy import SpecError, by_ref, proxied, share
-from pipeproxy._lent import lending
-from pipeproxy._proxy import link_of
+from pipeproxy._proxies._proxy import link_of
+from pipeproxy._references._lent import lending
 
 from .support import in_fork
 

@@ -17,9 +17,9 @@ from typing import Any
 
 import pytest
 
-from pipeproxy import _descriptors, _life
-from pipeproxy._descriptors import Descriptor, adopt
-from pipeproxy._life import at_fork, descriptor, is_dead, obituary, token, watch
+from pipeproxy._system import _descriptors, _life
+from pipeproxy._system._descriptors import Descriptor, adopt
+from pipeproxy._system._life import at_fork, descriptor, is_dead, obituary, token, watch
 
 from .support import PATIENCE, fork, in_fork, interrupt, is_readable, open_descriptors
 

@@ -13,10 +13,11 @@ from typing import Any
 
 import pytest
 
-from pipeproxy import CallLost, CallTimeout, ListenerClosed, ProtocolError, _lines, share, timeout
-from pipeproxy._door import Route
-from pipeproxy._proxy import link_of
-from pipeproxy._references import rebuild
+from pipeproxy import CallLost, CallTimeout, ListenerClosed, ProtocolError, share, timeout
+from pipeproxy._channels._door import Route
+from pipeproxy._client import _lines
+from pipeproxy._proxies._proxy import link_of
+from pipeproxy._references._references import rebuild
 
 from .children import Child, outcome
 from .support import PATIENCE, open_descriptors
@@ -219,7 +220,7 @@ def test_an_owner_that_cannot_prove_itself_is_told_nothing(context: BaseContext)
     proxy, listener = share(Counter())
     with listener, Child(context) as child:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("pipeproxy._service.hello", lambda secret, nonce: bytes(16))
+            patch.setattr("pipeproxy._owner._service.hello", lambda secret, nonce: bytes(16))
             child.do(call_outcome, proxy)
             kind, name, text = child.result(listener)
         assert (kind, name) == ("raised", ProtocolError.__name__)

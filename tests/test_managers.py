@@ -24,16 +24,8 @@ from typing import Any
 
 import pytest
 
-from pipeproxy import (
-    CallTimeout,
-    ListenerClosed,
-    NotExposed,
-    OwnerDied,
-    _life,
-    managers,
-    share,
-    timeout,
-)
+from pipeproxy import CallTimeout, ListenerClosed, NotExposed, OwnerDied, managers, share, timeout
+from pipeproxy._system import _life
 
 from .children import ROOT, Child, poll_until
 from .managed import (

@@ -15,15 +15,7 @@ from pathlib import Path
 import pytest
 import wrapt
 
-from pipeproxy._marks import (
-    exposed,
-    hidden,
-    marks_of,
-    oneway,
-    published,
-    readonly,
-    unmarked,
-)
+from pipeproxy._specs._marks import exposed, hidden, marks_of, oneway, published, readonly, unmarked
 from pipeproxy.errors import SpecError
 
 
@@ -372,8 +364,8 @@ def test_a_marker_in_the_wrong_place_says_what_to_do_instead(use, says):
 def test_only_who_marks_pays_for_wrapt():
     program = """
 import sys
-from pipeproxy._marks import hidden
-from pipeproxy._options import proxied
+from pipeproxy._specs._marks import hidden
+from pipeproxy._specs._options import proxied
 
 @proxied(hide=["secret"])
 class Account:

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from pipeproxy._members import (
+from pipeproxy._specs._members import (
     DELETE,
     FIRST_METHOD,
     FORWARDED,

@@ -10,9 +10,9 @@ import sys
 
 import pytest
 
-from pipeproxy import _descriptors, _memory
-from pipeproxy._descriptors import Descriptor
-from pipeproxy._memory import look_into, make
+from pipeproxy._system import _descriptors, _memory
+from pipeproxy._system._descriptors import Descriptor
+from pipeproxy._system._memory import look_into, make
 from pipeproxy.errors import ProtocolError
 
 from .support import (

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from pipeproxy import errors
-from pipeproxy._options import is_described
+from pipeproxy._specs._options import is_described
 from pipeproxy.codecs.pickle import encode
 
 from .typing.cases import refuse_plugin

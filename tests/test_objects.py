@@ -11,10 +11,10 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule
 
-from pipeproxy._clients import Client
-from pipeproxy._faces import face_of
-from pipeproxy._objects import Objects
-from pipeproxy._subjects import Shared
+from pipeproxy._objects._clients import Client
+from pipeproxy._objects._faces import face_of
+from pipeproxy._objects._objects import Objects
+from pipeproxy._objects._subjects import Shared
 from pipeproxy.errors import Released
 
 from .support import PATIENCE, in_fork, interrupt

@@ -7,7 +7,7 @@ import os
 import pytest
 
 from pipeproxy import ListenerClosed
-from pipeproxy._openness import Openness
+from pipeproxy._references._openness import Openness
 
 
 @pytest.mark.parametrize("pid", [os.getpid(), 1])

@@ -6,7 +6,7 @@ import struct
 
 import pytest
 
-from pipeproxy._options import Options, is_described, options_of, proxied
+from pipeproxy._specs._options import Options, is_described, options_of, proxied
 from pipeproxy.errors import SpecError
 
 

@@ -17,10 +17,11 @@ from typing import Any
 
 import pytest
 
-from pipeproxy import ListenerClosed, OwnerDied, _life, end_with, share, timeout
-from pipeproxy._door import Route
-from pipeproxy._proxy import link_of
-from pipeproxy._references import rebuild
+from pipeproxy import ListenerClosed, OwnerDied, end_with, share, timeout
+from pipeproxy._channels._door import Route
+from pipeproxy._proxies._proxy import link_of
+from pipeproxy._references._references import rebuild
+from pipeproxy._system import _life
 
 from .children import Child, outcome
 from .hosted import Account

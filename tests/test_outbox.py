@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from pipeproxy._asking import Pending
-from pipeproxy._held import Holdings
-from pipeproxy._lines import Line
-from pipeproxy._outbox import Outbox
-from pipeproxy._wire import CALL, FROM_CLIENT, Decoder, header
+from pipeproxy._channels._wire import CALL, FROM_CLIENT, Decoder, header
+from pipeproxy._client._asking import Pending
+from pipeproxy._client._held import Holdings
+from pipeproxy._client._lines import Line
+from pipeproxy._client._outbox import Outbox
 from pipeproxy.transports.pipe import open_pair
 
 from .support import in_fork, interrupt

@@ -12,15 +12,15 @@ from typing import Any
 import pytest
 
 from pipeproxy import CodecError, SpecError, by_reference, by_value, proxied, share, spawn
-from pipeproxy._clients import Client
-from pipeproxy._door import Route
-from pipeproxy._faces import face_of
-from pipeproxy._members import GET
-from pipeproxy._objects import Objects
-from pipeproxy._outgoing import Outgoing
-from pipeproxy._proxy import link_of
-from pipeproxy._streams import Source
-from pipeproxy._subjects import Shared
+from pipeproxy._channels._door import Route
+from pipeproxy._objects._clients import Client
+from pipeproxy._objects._faces import face_of
+from pipeproxy._objects._objects import Objects
+from pipeproxy._objects._subjects import Shared
+from pipeproxy._proxies._proxy import link_of
+from pipeproxy._references._outgoing import Outgoing
+from pipeproxy._references._streams import Source
+from pipeproxy._specs._members import GET
 from pipeproxy.codecs import pickle as codec
 
 IDENT = 77

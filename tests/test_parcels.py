@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeproxy import _buffers
-from pipeproxy._buffers import Segment
-from pipeproxy._parcels import ALIGNED, VIEWED, Parcel, Place, answered, pack, unpack
-from pipeproxy._wire import BULK, CALL, KEPT, RESULT
+from pipeproxy._channels._parcels import ALIGNED, VIEWED, Parcel, Place, answered, pack, unpack
+from pipeproxy._channels._wire import BULK, CALL, KEPT, RESULT
+from pipeproxy._system import _buffers
+from pipeproxy._system._buffers import Segment
 from pipeproxy.errors import ProtocolError
 
 SIZE = 1 << 20

@@ -14,7 +14,7 @@ from time import monotonic
 
 import pytest
 
-from pipeproxy._deadline import LONGEST
+from pipeproxy._system._deadline import LONGEST
 from pipeproxy.transports import pipe
 from pipeproxy.transports.pipe import (
     READ_SIZE,

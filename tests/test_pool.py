@@ -10,11 +10,11 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule
 
-from pipeproxy import _pool
-from pipeproxy._buffers import Segment
-from pipeproxy._parcels import Parcel, pack
-from pipeproxy._pool import Lease, Pool
-from pipeproxy._wire import BULK, KEPT, RESULT, TAKEN
+from pipeproxy._channels._parcels import Parcel, pack
+from pipeproxy._channels._wire import BULK, KEPT, RESULT, TAKEN
+from pipeproxy._client import _pool
+from pipeproxy._client._pool import Lease, Pool
+from pipeproxy._system._buffers import Segment
 from pipeproxy.errors import ProtocolError
 
 KEY = "module", "Class", 5

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from pipeproxy import CallLost, CodecError
-from pipeproxy._promises import Promise, Unheard, fulfil
-from pipeproxy._wire import FAILURE, RESULT
+from pipeproxy._channels._wire import FAILURE, RESULT
+from pipeproxy._client._promises import Promise, Unheard, fulfil
 
 
 class Kept(Promise):

@@ -25,10 +25,7 @@ import attrs
 import numpy as np
 import pytest
 
-from pipeproxy._marks import exposed, hidden, readonly
-from pipeproxy._members import Members
-from pipeproxy._options import proxied
-from pipeproxy._proxy import (
+from pipeproxy._proxies._proxy import (
     Proxy,
     bind,
     link_of,
@@ -37,7 +34,10 @@ from pipeproxy._proxy import (
     proxy_class,
     remember_class,
 )
-from pipeproxy._spec import describe
+from pipeproxy._specs._marks import exposed, hidden, readonly
+from pipeproxy._specs._members import Members
+from pipeproxy._specs._options import proxied
+from pipeproxy._specs._spec import describe
 from pipeproxy.errors import NotExposed
 
 from .inprocess import InProcess, calls_of, proxy_of
@@ -773,9 +773,9 @@ def test_an_array_and_a_proxy_that_cannot_be_added_are_an_error():
 def test_making_and_calling_a_proxy_loads_nothing_heavy():
     program = """
 import sys
-from pipeproxy._options import proxied
-from pipeproxy._members import FIRST_METHOD
-from pipeproxy._proxy import make_proxy
+from pipeproxy._specs._options import proxied
+from pipeproxy._specs._members import FIRST_METHOD
+from pipeproxy._proxies._proxy import make_proxy
 
 @proxied(hide=["x"])
 class Account: ...

@@ -21,7 +21,6 @@ from pipeproxy import (
     Listener,
     ListenerClosed,
     OwnerDied,
-    _slots,
     blocking,
     by_ref,
     locked,
@@ -30,7 +29,8 @@ from pipeproxy import (
     share,
     spawn,
 )
-from pipeproxy._proxy import Proxy, link_of
+from pipeproxy._proxies._proxy import Proxy, link_of
+from pipeproxy._system import _slots
 
 from .children import Child, run
 from .support import PATIENCE, in_fork, interrupt, named_memory, open_descriptors, opened_since
@@ -853,7 +853,7 @@ def test_without_descriptors_reads_are_calls(monkeypatch: pytest.MonkeyPatch) ->
     def nothing_left(size: int) -> Any:
         raise OSError("no descriptor left")
 
-    monkeypatch.setattr("pipeproxy._memory.make", nothing_left)
+    monkeypatch.setattr("pipeproxy._system._memory.make", nothing_left)
     proxy, listener = share(Account())
     with listener:
         run("fork", listener, read_many, proxy, 20)

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from pipeproxy import OwnerDied, _readings, proxied, share, spawn
-from pipeproxy._proxy import link_of, unread
+from pipeproxy import OwnerDied, proxied, share, spawn
+from pipeproxy._client import _readings
+from pipeproxy._proxies._proxy import link_of, unread
 
 from .children import Child, poll_until
 from .support import open_descriptors, opened_since
@@ -89,7 +90,7 @@ def test_memory_that_the_owner_cannot_make_is_asked_for_again_later(
     proxy, listener = share(Account())
     with listener, Child("fork", read_until_kept, proxy) as child:
         with monkeypatch.context() as patch:
-            patch.setattr("pipeproxy._memory.make", _fail)
+            patch.setattr("pipeproxy._system._memory.make", _fail)
             assert child.result(listener) is False
         assert child.do(skip_the_wait, proxy).result(listener) is True
 

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from pipeproxy import CallTimeout, Listener, proxied, spawn, timeout
-from pipeproxy._proxy import link_of
-from pipeproxy._reentrant import RLock
+from pipeproxy._proxies._proxy import link_of
+from pipeproxy._stands._reentrant import RLock
 
 from .children import Child, outcome, poll_until
 from .support import PATIENCE, fork, in_fork, interrupt, is_readable, workers
@@ -171,8 +171,8 @@ def test_the_owner_takes_it_as_any_other(listener: Listener[Any], make: Any) -> 
 def test_who_gives_it_back_wakes_who_waits(
     listener: Listener[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pipeproxy._bell._LONGEST", 10 * PATIENCE)
-    monkeypatch.setattr("pipeproxy._waits._SLICE", 10 * PATIENCE)
+    monkeypatch.setattr("pipeproxy._system._bell._LONGEST", 10 * PATIENCE)
+    monkeypatch.setattr("pipeproxy._stands._waits._SLICE", 10 * PATIENCE)
     lock = listener.share(RLock())
     with lock:
         child = Child(FORK, lock.acquire)

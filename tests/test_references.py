@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from pipeproxy import Listener, share
-from pipeproxy._door import Route
-from pipeproxy._proxy import link_of
-from pipeproxy._references import Passing, arrive, homes, owner_at, rebuild
+from pipeproxy._channels._door import Route
+from pipeproxy._proxies._proxy import link_of
+from pipeproxy._references._references import Passing, arrive, homes, owner_at, rebuild
 
 from .support import in_fork, open_descriptors
 

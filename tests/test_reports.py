@@ -8,7 +8,7 @@ import weakref
 
 import pytest
 
-from pipeproxy._reports import report
+from pipeproxy._system._reports import report
 
 from .children import run_program
 
@@ -26,7 +26,7 @@ def test_the_hook_gets_what_python_itself_gives_it(monkeypatch: pytest.MonkeyPat
 
 def test_pythons_default_hook_shows_where_and_why() -> None:
     ended = run_program(
-        "from pipeproxy._reports import report\n"
+        "from pipeproxy._system._reports import report\n"
         "def deposit(): raise ValueError('why')\n"
         "try: deposit()\n"
         "except ValueError as error: report(error, 'Account.deposit')\n"

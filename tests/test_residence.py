@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from pipeproxy import Listener, _residence, locked, proxied, share, timeout
+from pipeproxy import Listener, locked, proxied, share, timeout
+from pipeproxy._chains import _residence
 
 from .children import Child, outcome, poll_until
 from .support import PATIENCE, in_fork, interrupt

@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 
 from pipeproxy import Listener, cancelled, notify, ping, run, share, submit, timeout
-from pipeproxy._managed.registry import Registration, Registry
-from pipeproxy._reentrant import RLock
-from pipeproxy._retries import Retries
+from pipeproxy._managed._registry import Registration, Registry
+from pipeproxy._owner._retries import Retries
+from pipeproxy._stands._reentrant import RLock
 
 from .children import Child, outcome, poll_until
 from .support import PATIENCE, in_fork, interrupt, is_readable
@@ -39,8 +39,8 @@ def listener() -> Iterator[Listener[Any]]:
 @pytest.fixture
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """What waits is given to no worker before its deadline: only another try can end it."""
-    monkeypatch.setattr("pipeproxy._retries.PATIENCE", 10 * PATIENCE)
-    monkeypatch.setattr("pipeproxy._retries.LONGEST", 10 * PATIENCE)
+    monkeypatch.setattr("pipeproxy._owner._retries.PATIENCE", 10 * PATIENCE)
+    monkeypatch.setattr("pipeproxy._owner._retries.LONGEST", 10 * PATIENCE)
 
 
 def lines_of(listener: Listener[Any]) -> list[Any]:

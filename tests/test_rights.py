@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from pipeproxy._rights import TAKEN, attempt
+from pipeproxy._system._rights import TAKEN, attempt
 
 from .children import ROOT
 from .support import PATIENCE, in_fork, interrupt

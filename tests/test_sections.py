@@ -28,7 +28,7 @@ from pipeproxy import (
     spawning,
     timeout,
 )
-from pipeproxy._proxy import link_of
+from pipeproxy._proxies._proxy import link_of
 
 from .children import Child, outcome, poll_until, run
 from .support import PATIENCE, fork, in_fork, interrupt

@@ -14,9 +14,7 @@ from typing import Any
 import pytest
 
 from pipeproxy import Listener, NotExposed, Released, proxied
-from pipeproxy._descriptors import Descriptor
-from pipeproxy._members import DELETE, FIRST_METHOD, GET, SET
-from pipeproxy._wire import (
+from pipeproxy._channels._wire import (
     CALL,
     CLAIM,
     CROWDED,
@@ -30,6 +28,8 @@ from pipeproxy._wire import (
     header,
     pack_pairs,
 )
+from pipeproxy._specs._members import DELETE, FIRST_METHOD, GET, SET
+from pipeproxy._system._descriptors import Descriptor
 from pipeproxy.codecs import pickle as codec
 from pipeproxy.transports.pipe import cores
 

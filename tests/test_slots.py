@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from pipeproxy import _slots
-from pipeproxy._slots import ROOM, SIZE, Slot, find, key_of
+from pipeproxy._system import _slots
+from pipeproxy._system._slots import ROOM, SIZE, Slot, find, key_of
 
 KEY = key_of(7, 1)
 

@@ -19,11 +19,11 @@ from pipeproxy import (
     OwnerDied,
     RemoteTraceback,
     SpecError,
-    _life,
     spawn,
     spawning,
     timeout,
 )
+from pipeproxy._system import _life
 
 from .children import Child, outcome, poll_until, run_program
 from .hosted import (

@@ -9,7 +9,7 @@ import weakref
 import attrs
 import pytest
 
-from pipeproxy._marks import (
+from pipeproxy._specs._marks import (
     blocking,
     by_reference,
     exposed,
@@ -18,9 +18,9 @@ from pipeproxy._marks import (
     published,
     readonly,
 )
-from pipeproxy._members import FIRST_METHOD, Members
-from pipeproxy._options import proxied
-from pipeproxy._spec import Attribute, Conduct, Method, Parameter, Spec, describe
+from pipeproxy._specs._members import FIRST_METHOD, Members
+from pipeproxy._specs._options import proxied
+from pipeproxy._specs._spec import Attribute, Conduct, Method, Parameter, Spec, describe
 from pipeproxy.errors import NotExposed, SpecError
 
 

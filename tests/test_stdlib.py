@@ -23,11 +23,11 @@ from typing import Any
 import pytest
 
 from pipeproxy import Listener, NotExposed, proxied, run, share, timeout
-from pipeproxy._members import Members
-from pipeproxy._proxy import link_of, members_of
-from pipeproxy._reentrant import RLock
-from pipeproxy._spec import Spec, describe
-from pipeproxy._wire import CALL, header
+from pipeproxy._channels._wire import CALL, header
+from pipeproxy._proxies._proxy import link_of, members_of
+from pipeproxy._specs._members import Members
+from pipeproxy._specs._spec import Spec, describe
+from pipeproxy._stands._reentrant import RLock
 from pipeproxy.codecs.pickle import encode_call
 
 from .children import Child, outcome, poll_until

@@ -22,12 +22,12 @@ from pipeproxy import (
     CodecError,
     OwnerDied,
     RemoteTraceback,
-    _streams,
     spawn,
     spawning,
 )
 from pipeproxy import timeout as deadline
-from pipeproxy._streams import FACE, AsyncSource, Chunk, Source, Stream
+from pipeproxy._references import _streams
+from pipeproxy._references._streams import FACE, AsyncSource, Chunk, Source, Stream
 
 from .support import PATIENCE, Interrupted, in_fork, interrupt
 

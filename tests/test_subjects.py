@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from pipeproxy import exposed, hidden, proxied
-from pipeproxy._faces import face_of
-from pipeproxy._members import DELETE, FIRST_METHOD, GET, SET
-from pipeproxy._subjects import Shared
+from pipeproxy._objects._faces import face_of
+from pipeproxy._objects._subjects import Shared
+from pipeproxy._specs._members import DELETE, FIRST_METHOD, GET, SET
 from pipeproxy.errors import NotExposed
 
 

@@ -14,8 +14,8 @@ from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 import attrs
 import pytest
 
-from pipeproxy._marks import exposed, hidden, readonly
-from pipeproxy._survey import Survey, signature_of, text_of_annotation, text_of_default
+from pipeproxy._specs._marks import exposed, hidden, readonly
+from pipeproxy._specs._survey import Survey, signature_of, text_of_annotation, text_of_default
 from pipeproxy.errors import SpecError
 
 T = TypeVar("T")

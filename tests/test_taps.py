@@ -13,8 +13,8 @@ from random import Random
 
 import pytest
 
-from pipeproxy._channel import Channel
-from pipeproxy._wire import (
+from pipeproxy._channels._channel import Channel
+from pipeproxy._channels._wire import (
     CALL,
     CLAIM,
     FAREWELL,

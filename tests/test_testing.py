@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from pipeproxy import CallTimeout, OwnerDied, spawn, spawning, testing, timeout
-from pipeproxy._channel import Channel
+from pipeproxy._channels._channel import Channel
 from pipeproxy.testing import (
     AFTER,
     BEFORE,

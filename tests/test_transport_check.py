@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from pipeproxy._descriptors import Descriptor
+from pipeproxy._system._descriptors import Descriptor
 from pipeproxy.testing import End, check_transport
 from pipeproxy.transports.pipe import Pipe, open_pair
 

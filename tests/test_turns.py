@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from pipeproxy._turns import Turns
+from pipeproxy._owner._turns import Turns
 
 
 class Service:

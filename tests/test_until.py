@@ -17,7 +17,8 @@ from typing import Any
 
 import pytest
 
-from pipeproxy import CallTimeout, Listener, _life, share, timeout
+from pipeproxy import CallTimeout, Listener, share, timeout
+from pipeproxy._system import _life
 
 from .children import Child
 from .support import PATIENCE

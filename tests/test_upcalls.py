@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 
-from pipeproxy._activities import Activity, Served, here
-from pipeproxy._callers import Caller
-from pipeproxy._calls import guests
-from pipeproxy._clients import Client
-from pipeproxy._objects import Objects
-from pipeproxy._upcalls import Asked, Upcalls
-from pipeproxy._voice import next_wanted
-from pipeproxy._wire import CALL, IDENTITY, UP, UPCALL, unpack_context, unpack_header
+from pipeproxy._chains._activities import Activity, Served, here
+from pipeproxy._channels._wire import CALL, IDENTITY, UP, UPCALL, unpack_context, unpack_header
+from pipeproxy._client._calls import guests
+from pipeproxy._objects._clients import Client
+from pipeproxy._objects._objects import Objects
+from pipeproxy._owner._callers import Caller
+from pipeproxy._owner._upcalls import Asked, Upcalls
+from pipeproxy._owner._voice import next_wanted
 from pipeproxy.errors import CallLost, CallTimeout, ClientDied, OwnerDied
 from pipeproxy.transports.pipe import Pipe, open_pair
 

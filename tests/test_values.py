@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from pipeproxy import CodecError, by_value, by_view, proxied
-from pipeproxy._values import copied, itself
+from pipeproxy._references._values import copied, itself
 from pipeproxy.codecs import pickle as codec
 
 

@@ -17,8 +17,6 @@ import numpy as np
 import pytest
 
 from pipeproxy import (
-    _buffers,
-    _pool,
     aio,
     batched,
     blocking,
@@ -32,9 +30,11 @@ from pipeproxy import (
     spawn,
     submit,
 )
-from pipeproxy._channel import Channel
-from pipeproxy._parcels import BULK_FROM
-from pipeproxy._proxy import link_of
+from pipeproxy._channels._channel import Channel
+from pipeproxy._channels._parcels import BULK_FROM
+from pipeproxy._client import _pool
+from pipeproxy._proxies._proxy import link_of
+from pipeproxy._system import _buffers
 
 from .children import Child, outcome, poll_until, run
 from .support import fork, interrupt

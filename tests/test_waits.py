@@ -14,17 +14,8 @@ from typing import Any
 
 import pytest
 
-from pipeproxy import (
-    Cancelled,
-    Listener,
-    aio,
-    blocking,
-    cancelled,
-    proxied,
-    submit,
-    timeout,
-)
-from pipeproxy._dispatch import Dispatch
+from pipeproxy import Cancelled, Listener, aio, blocking, cancelled, proxied, submit, timeout
+from pipeproxy._owner._dispatch import Dispatch
 
 from .children import Child, poll_until, run_program
 from .raw import Raw

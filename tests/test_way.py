@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 
 from pipeproxy import CallLost, Listener, ListenerClosed, OwnerDied, share
-from pipeproxy._channel import Channel
-from pipeproxy._door import Route
-from pipeproxy._life import PIDFDS
-from pipeproxy._proxy import link_of
-from pipeproxy._way import Way
-from pipeproxy._wire import FROM_CLIENT, FROM_OWNER, HELLO, header
+from pipeproxy._channels._channel import Channel
+from pipeproxy._channels._door import Route
+from pipeproxy._channels._wire import FROM_CLIENT, FROM_OWNER, HELLO, header
+from pipeproxy._client._way import Way
+from pipeproxy._proxies._proxy import link_of
+from pipeproxy._system._life import PIDFDS
 from pipeproxy.transports.pipe import open_pair
 
 from .children import Child

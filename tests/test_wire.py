@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from pipeproxy._wire import (
+from pipeproxy._channels._wire import (
     BATCH,
     BULK,
     CALL,

@@ -19,7 +19,7 @@ from mypy.semanal import SemanticAnalyzer
 from mypy.types import AnyType, Instance, Type, TypeOfAny
 
 PACKAGE = "pipeproxy_proxies"
-SHARED_MODULE = "pipeproxy._shared"
+SHARED_MODULE = "pipeproxy._proxies._shared"
 _SHARED = f"{SHARED_MODULE}.Shared"
 _PROTOCOL = re.compile(r"^class (\w+Proxy)\b", re.MULTILINE)
 

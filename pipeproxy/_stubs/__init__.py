@@ -1,7 +1,7 @@
 """How stubs are written; the door to it is `pipeproxy.stubs`.
 
-What a proxy shows is known from the class itself (`pipeproxy._spec`); how it is typed stands in the
-source of the class, in the words of whoever wrote it:
+What a proxy shows is known from the class itself (`_spec`); how it is typed stands in the source of
+the class, in the words of whoever wrote it:
 
     _file          a stub, from its first line to its last
     _classes       one Protocol for one class

@@ -8,7 +8,7 @@ import inspect
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from .._spec import Attribute, Method, Spec, describe
+from .._specs._spec import Attribute, Method, Spec, describe
 from ._declared import Annotated, Declarations, Functions, Nested, Values
 from ._functions import FunctionWriter, is_property
 from ._guess import Guess

@@ -6,8 +6,8 @@ import ast
 from collections.abc import Iterator
 from copy import copy
 
-from .._batching import batched
-from .._spec import Method
+from .._specs._batching import batched
+from .._specs._spec import Method
 from ._declared import Function, Functions
 from ._lines import Signature, attribute_lines, plain_parameters
 from ._parameters import Argument, Scope, parameter_called, parameters_written

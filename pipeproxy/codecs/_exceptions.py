@@ -26,7 +26,7 @@ from io import BytesIO
 from pickle import PickleBuffer, Pickler, dumps
 from typing import Any, Final, NamedTuple, cast
 
-from .._parcels import BULK_FROM, Parcel
+from .._channels._parcels import BULK_FROM, Parcel
 from ..errors import RemoteError
 from ._contents import contents_of, made_of, names_of, own_reduce, pickles_itself, reduce_exception
 from ._rebuild import Form, decode, fill, make, own_notes, safe_str, type_name

@@ -13,7 +13,7 @@ import types
 from pickle import loads
 from typing import Any
 
-from .._parcels import Encoded, Parcel
+from .._channels._parcels import Encoded, Parcel
 from ..errors import RemoteError, RemoteTraceback
 
 #: ``((module, qualname), ...)``: a class, then its bases up to the first builtin one.

@@ -11,7 +11,7 @@ from functools import partial
 from pickle import dumps, loads
 from typing import Any, TypeVar
 
-from .._parcels import BULK_FROM, Encoded, Parcel
+from .._channels._parcels import BULK_FROM, Encoded, Parcel
 from ..errors import CodecError
 from ._exceptions import CAREFULLY, Reduced, Refer, write, write_apart
 from ._exceptions import encode as encode_failure

@@ -25,8 +25,8 @@ from struct import Struct
 from time import monotonic
 from typing import Any, Final, Protocol
 
-from .. import _descriptors
-from .._descriptors import Descriptor
+from .._system import _descriptors
+from .._system._descriptors import Descriptor
 
 #: Seconds that a wait looks again and again before it sleeps.
 SPIN: Final = 50e-6

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from multiprocessing.process import BaseProcess
 from typing import Any
 
-from pipeproxy import _buffers
+from pipeproxy._system import _buffers
 
 from .peers import Callee, PipeProxy
 

@@ -330,7 +330,7 @@ def _create(manager: bool, method: str, moment: str, tells: Connection) -> None:
 
 def kill_creator(manager: bool, method: str, moment: str, limit: float = PATIENCE) -> bool:
     """Kill what started an owner, at such a moment; return whether the owner ended in time."""
-    from pipeproxy import _life  # whose pidfds are as good for Manager's process
+    from pipeproxy._system import _life  # whose pidfds are as good for Manager's process
     from tests.support import is_readable
 
     context: Any = multiprocessing.get_context(method)

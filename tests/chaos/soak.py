@@ -28,9 +28,9 @@ from time import monotonic
 from typing import Any
 
 from pipeproxy import CallLost, Listener, OwnerDied, locked, share, timeout
-from pipeproxy._proxy import link_of
-from pipeproxy._references import owner_at
-from pipeproxy._wire import CALL, header
+from pipeproxy._channels._wire import CALL, header
+from pipeproxy._proxies._proxy import link_of
+from pipeproxy._references._references import owner_at
 from pipeproxy.errors import CallTimeout
 from tests.support import PATIENCE, fork, open_descriptors
 

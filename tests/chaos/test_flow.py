@@ -15,18 +15,9 @@ from typing import Any
 
 import pytest
 
-from pipeproxy import (
-    CallLost,
-    CallTimeout,
-    ListenerClosed,
-    share,
-    spawn,
-    spawning,
-    submit,
-    timeout,
-)
-from pipeproxy._callers import MOST_UNSENT
-from pipeproxy._flight import MOST_CALLS
+from pipeproxy import CallLost, CallTimeout, ListenerClosed, share, spawn, spawning, submit, timeout
+from pipeproxy._client._flight import MOST_CALLS
+from pipeproxy._owner._callers import MOST_UNSENT
 from pipeproxy.transports.pipe import READ_SIZE
 from tests.children import Child, poll_until
 from tests.support import PATIENCE, in_fork

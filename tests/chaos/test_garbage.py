@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 
 from pipeproxy import CallLost, CallTimeout, ListenerClosed, ProtocolError, share, timeout
-from pipeproxy._proxy import link_of
+from pipeproxy._proxies._proxy import link_of
 from pipeproxy.transports.pipe import make_poller
 from tests.support import PATIENCE, open_descriptors
 

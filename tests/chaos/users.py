@@ -12,7 +12,7 @@ from random import Random
 from typing import Any, Final
 
 from pipeproxy import timeout
-from pipeproxy._pool import Pool
+from pipeproxy._client._pool import Pool
 from pipeproxy.transports import pipe
 from tests.support import PATIENCE, open_descriptors
 

@@ -23,12 +23,9 @@ from random import Random
 from time import monotonic
 from typing import Any, Protocol
 
-from pipeproxy import PipeProxyError, _life
-from pipeproxy._door import Door, Route, check_hello, hello, knock, knocker
-from pipeproxy._proxy import link_of, members_of
-from pipeproxy._references import rebuild
-from pipeproxy._spec import describe
-from pipeproxy._wire import (
+from pipeproxy import PipeProxyError
+from pipeproxy._channels._door import Door, Route, check_hello, hello, knock, knocker
+from pipeproxy._channels._wire import (
     CALL,
     CALL_WITHIN,
     CLAIM,
@@ -48,6 +45,10 @@ from pipeproxy._wire import (
     pack_pairs,
     unpack_context,
 )
+from pipeproxy._proxies._proxy import link_of, members_of
+from pipeproxy._references._references import rebuild
+from pipeproxy._specs._spec import describe
+from pipeproxy._system import _life
 from pipeproxy.codecs import pickle as codec
 from pipeproxy.transports.pipe import Pipe, open_pair, wait_for
 from tests.support import PATIENCE

@@ -17,8 +17,8 @@ from multiprocessing.process import BaseProcess
 from typing import Any
 
 from pipeproxy import CallLost, CallTimeout, CodecError, by_reference, by_value, proxied, timeout
-from pipeproxy._lent import lending
-from pipeproxy._proxy import Proxy
+from pipeproxy._proxies._proxy import Proxy
+from pipeproxy._references._lent import lending
 from tests.support import Interrupted, fork, in_fork, interrupt, is_readable
 
 

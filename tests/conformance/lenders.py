@@ -14,8 +14,8 @@ from time import monotonic
 from typing import Any
 
 from pipeproxy import CallLost, CodecError, RemoteError, blocking, by_ref, locked, proxied, timeout
-from pipeproxy._deadline import current
-from pipeproxy._lent import lending
+from pipeproxy._references._lent import lending
+from pipeproxy._system._deadline import current
 from tests.support import PATIENCE, Interrupted, interrupt
 
 

@@ -9,7 +9,7 @@ from time import monotonic
 from typing import Any
 
 from pipeproxy import PipeProxyError, blocking, locked, proxied, timeout
-from pipeproxy._deadline import current
+from pipeproxy._system._deadline import current
 
 
 @proxied

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from pipeproxy import share
-from pipeproxy._proxy import Proxy
+from pipeproxy._proxies._proxy import Proxy
 from pipeproxy.testing import READING, disturbed
 from tests.children import Child, poll_until
 from tests.support import fork, in_fork, interrupt

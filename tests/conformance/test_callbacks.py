@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 
 from pipeproxy import Listener, OwnerDied, by_ref, share, spawn, spawning
-from pipeproxy._calls import guests
-from pipeproxy._references import _holdings
+from pipeproxy._client._calls import guests
+from pipeproxy._references._references import _holdings
 from tests.children import Child, poll_until
 from tests.support import PATIENCE, in_fork, interrupt
 

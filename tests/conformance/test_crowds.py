@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from pipeproxy import OwnerDied, share
-from pipeproxy._proxy import link_of
+from pipeproxy._proxies._proxy import link_of
 from tests.children import Child
 from tests.support import PATIENCE, named_memory
 

@@ -31,8 +31,8 @@ from pipeproxy import (
     submit,
     timeout,
 )
-from pipeproxy._courier import courier
-from pipeproxy._proxy import link_of
+from pipeproxy._client._courier import courier
+from pipeproxy._proxies._proxy import link_of
 from tests.children import Child, poll_until, run_program
 from tests.support import PATIENCE
 

@@ -475,7 +475,7 @@ def called_back_after_the_deadline(desk: Any) -> None:
 
 def lent_and_cancelled(desk: Any) -> int:
     """What a call would have lent is given back if it is never sent."""
-    from pipeproxy._lent import lending
+    from pipeproxy._references._lent import lending
 
     items: list[int] = []
     desk.note("first")

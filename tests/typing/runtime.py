@@ -13,8 +13,8 @@ from inspect import isfunction, signature
 from pathlib import Path
 from typing import Any
 
-from pipeproxy._proxy import Proxy, proxy_class
-from pipeproxy._spec import describe
+from pipeproxy._proxies._proxy import Proxy, proxy_class
+from pipeproxy._specs._spec import describe
 from pipeproxy._stubs._file import proxy_name
 from pipeproxy.stubs import PACKAGE
 

@@ -1,0 +1,189 @@
+"""Promises: what comes of a call that nobody waits for just now."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final, Protocol
+
+from .._channels._wire import BARE, RESULT
+from .._specs._members import Plain
+from .._system._reports import report
+from ._asking import Promised
+from ._lines import Line
+from ._pool import Lease
+
+#: What an answer that was read is no more needed for.
+_OVER: Final[tuple[Plain, int, tuple[Any, ...]]] = ((), 0, ())
+
+
+class Reader(Protocol):
+    """The owner that is called, as a promise needs it."""
+
+    def read(  # noqa: PLR0913, PLR0917 - what was said to which call
+        self,
+        kind: int,
+        answer: bytes | memoryview,
+        plain: Plain,
+        member: int,
+        args: tuple[Any, ...],
+        lease: Lease | None,
+    ) -> Any:
+        """Return the result, or the exception, that an answer holds."""
+
+    def is_left(self, lease: Lease, line: Line, ident: int) -> None:
+        """Let memory be had again when the owner replies to a call that nobody waits for."""
+
+    def abandon(self, ident: int, error: BaseException, lent: Any, *, came: bool) -> None:
+        """Want nothing of what comes with the reply, and lend nothing, as a call has failed."""
+
+
+class Promise(Promised):
+    """A call in flight for somebody who will ask for what came of it."""
+
+    _lent: Any = None
+    _lease: Lease | None = None
+    _where: tuple[Plain, int, tuple[Any, ...]]
+
+    def arm(  # noqa: PLR0913, PLR0917 - all that is known of the call
+        self,
+        ident: int,
+        owner: Reader,
+        where: tuple[Plain, int, tuple[Any, ...]],
+        deadline: float | None = None,
+        lent: Any = None,
+        lease: Lease | None = None,
+    ) -> None:
+        """Be the promise of this call, which is about to be sent."""
+        self.ident, self._owner, self._where = ident, owner, where
+        if deadline is not None:
+            self.deadline = deadline
+        if lent is not None or lease is not None:
+            self._lent, self._lease = lent, lease
+
+    def begin(self) -> bool:
+        """See `Pending`."""
+        if not self.sent:
+            self.sent = not self.gone and self.is_wanted()
+            if not self.sent:
+                self._take_back()
+                self._be_over()
+        return self.sent
+
+    def settle(self, kind: int, payload: bytes | memoryview) -> None:
+        """See `Pending`."""
+        (plain, member, args), lease = self._where, self._lease
+        self._where, self.flight = _OVER, None  # as `_be_over`
+        if self._lent is not None:
+            self._lent = None
+        try:
+            value = self._owner.read(kind, payload, plain, member, args, lease)
+        except BaseException as error:  # it cannot be rebuilt here
+            self._owner.abandon(self.ident, error, None, came=True)
+            self.refuse(error)
+            return
+        finally:
+            if lease is not None:
+                lease.end(kind)
+        if kind & BARE == RESULT:
+            self.keep(value)
+        else:
+            self.refuse(value)
+
+    def fail(self, error: BaseException) -> None:
+        """See `Pending`."""
+        self._let_go(error)
+        self.refuse(error)
+
+    def _let_go(self, error: BaseException) -> None:
+        """Have back what went with the call, which has failed."""
+        self._owner.abandon(self.ident, error, None, came=False)
+        if not self.sent:
+            self._take_back()
+        elif self._lease is not None and self.flight is not None:
+            self._owner.is_left(self._lease, self.flight.line, self.ident)
+        self._be_over()
+
+    def _take_back(self) -> None:
+        """Have back at once what went with the call, which is never sent."""
+        if self._lent is not None:
+            self._lent.take_back()
+        lease, self._lease = self._lease, None
+        if lease is not None:
+            lease.end()
+
+    def _be_over(self) -> None:
+        """Keep nothing alive any more: neither the arguments nor the line."""
+        self._where, self.flight = _OVER, None
+        if self._lent is not None:
+            self._lent = None
+
+    def give_up(self) -> None:
+        """Want it no more: its owner is told, if it knows of the call."""
+        flight = self.flight  # another thread may end it
+        if flight is not None:
+            flight.give_up(self)
+
+    def is_wanted(self) -> bool:
+        """Return whether the call is still to be sent; from then on it is not taken back.
+
+        It is asked a second time if an interrupt came between.
+        """
+        raise NotImplementedError
+
+    def keep(self, value: Any) -> None:
+        """Take what the call returned."""
+        raise NotImplementedError
+
+    def refuse(self, error: BaseException) -> None:
+        """Take what it raised, or why nothing came of it; nothing, if that is known already."""
+        raise NotImplementedError
+
+
+class Unheard(Promise):
+    """A one-way call that lends something: answers are received until it is over, as its caller
+    may be called back meanwhile.
+
+    Args:
+        where: what it calls, for people.
+    """
+
+    def __init__(self, where: str) -> None:
+        self._name = where
+
+    def fail(self, error: BaseException) -> None:
+        """See `Pending`; nobody asked."""
+        self._let_go(error)
+
+    def is_wanted(self) -> bool:
+        return True
+
+    def keep(self, value: Any) -> None:
+        """Drop it."""
+
+    def refuse(self, error: BaseException) -> None:
+        """Tell of it, as its owner would of what another one-way call raised."""
+        report(error, self._name)
+
+    def forked(self) -> None:
+        """In a forked child: it is the parent's."""
+
+
+def fulfil(promise: Promise | None, call: Callable[[], Any], where: str) -> None:
+    """Call ``call()`` here and now, for a promise.
+
+    Args:
+        promise: None if what it raises is to be reported only.
+        where: what that is reported of.
+    """
+    if promise is not None and not promise.begin():
+        return
+    try:
+        value = call()
+    except Exception as error:
+        if promise is None:
+            report(error, where)
+        else:
+            promise.refuse(error)
+    else:
+        if promise is not None:
+            promise.keep(value)

@@ -1,0 +1,426 @@
+"""Dispatch: what a frame that has arrived asks for is done, or waits in line.
+
+It is serial: calls run in the thread that polls, one at a time for each object. A call runs if its
+activity is in the object's section, or nobody is. Else it waits, and so does all that comes after
+it on its channel; calls of others go on. Calls that may wait for something else are the workers',
+and keep nobody out.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from functools import partial
+from math import inf
+
+from .._chains._activities import Served, activity_of, here
+from .._chains._deadlocks import waits
+from .._chains._residence import Residence
+from .._chains._sections import Section, stuck
+from .._channels._borrowed import Cargo
+from .._channels._wire import (
+    BULK,
+    CALL,
+    CALL_WITHIN,
+    CALLS,
+    CANCEL,
+    CLAIM,
+    ENTER,
+    LEAVE,
+    RESULT,
+    RETIRE,
+    UNHEARD,
+    UP_FAILURE,
+    UP_RESULT,
+    WAITS,
+    Frame,
+    header,
+    unpack_context,
+    unpack_number,
+    unpack_pairs,
+)
+from .._objects._objects import Objects
+from .._objects._subjects import Shared
+from .._references._references import PlainRoute
+from .._specs._members import name_of
+from .._system import _deadline
+from ..codecs import pickle as codec
+from ..errors import Cancelled, DeadlockError, ProtocolError, Released
+from ._admission import Admission
+from ._answers import Answers
+from ._callers import SILENCE, Caller, Errand, Reply
+from ._errands import Errands
+
+
+class Dispatch:
+    """Does what the clients of one listener ask for.
+
+    Args:
+        objects: what is called.
+        route: what references say of the listener.
+        residence: knows which thread serves.
+        resume: called with a caller whose first frame need not wait any more.
+        say: sends frames to a caller.
+        look: looks who is at the door.
+
+    Attributes:
+        guest: the thread that polls only waits for something itself. So it runs calls of those only
+            whom somebody may be waiting for: who are in a section, or belong to what waits.
+        later: callers whose frames it did not serve as a guest.
+        below: callers who need what a call further down the stack is in.
+        admission: who may go on, and who waits in line.
+        answers: what runs calls and makes their replies.
+        errands: calls that are run aside.
+    """
+
+    def __init__(  # noqa: PLR0913, PLR0917 - what it needs of those above it
+        self,
+        objects: Objects,
+        route: PlainRoute,
+        residence: Residence,
+        resume: Callable[[Caller], object],
+        say: Callable[[Caller, bytes], object],
+        look: Callable[[], object],
+    ) -> None:
+        self.guest = False
+        self.later: deque[Caller] = deque()
+        self.below: deque[Caller] = deque()
+        self.admission = Admission(objects, resume, say)
+        self.answers = Answers(objects, route)
+        self.errands = Errands(objects, route, self.answers.answer, self.answers.failure, resume)
+        self._say = say
+        self._look = look
+        self._residence = residence
+        self._objects = objects
+        self._resume = resume
+
+    # -- frames -----------------------------------------------------------------------------------
+
+    def call(self, caller: Caller, frame: Frame) -> Reply | None:
+        """Run the call that is the caller's first frame, and take it.
+
+        None if this thread may not run it, it has to wait, or somebody is in the object's section,
+        or waits for it; then nothing is done, and it is for `serve`.
+        """
+        shared = self._objects.by_number.get(frame[2])
+        if shared is None:
+            return None
+        section = shared.section
+        if section.holder is not None or section.line:
+            return None
+        if shared.elsewhere:
+            return self._hurry(caller, shared, frame) if shared.face.hurries else None
+        # Who is in another section is served in its name, for what its call may need at home.
+        if self.guest or caller.activity.sections:
+            return None
+        reply, right = None, section.right
+        # As `attempt` does it, without the calls that would cost every call.
+        try:
+            if not right._is_owned() and right.acquire(False):
+                with right:
+                    right.release()
+                    if section.holder is None:
+                        section.runner = caller.activity
+                        caller.frames.popleft()
+                        reply = self.answers.answer(caller.client, shared, frame)
+        except BaseException:
+            if right._is_owned():
+                right.release()
+            raise
+        self._settle(section)
+        return reply
+
+    def _call_in_turn(self, caller: Caller, frame: Frame) -> Reply | None:
+        """As `call`, of whatever object; None if it has to wait."""
+        shared = self._objects.by_number.get(frame[2])
+        if shared is None:
+            return self._released(caller, frame)
+        section = shared.section
+        if shared.face.hurries and section.holder is None and not section.line:
+            reply = self._hurry(caller, shared, frame)
+            if reply is not None or self.errands.retries.line_up(caller, shared, None):
+                return reply
+        return self._call_in_line(caller, shared, frame, caller.served, None)
+
+    def _hurry(self, caller: Caller, shared: Shared, frame: Frame) -> Reply | None:
+        reply = self.errands.hurry(caller, shared, frame)
+        if reply is not None:
+            self._settle(shared.section)
+        return reply
+
+    def _settle(self, section: Section) -> None:
+        """Let others have what they waited for until a call ended."""
+        section.settle()
+        if self.below:
+            self._rise()
+
+    def _call_within(self, caller: Caller, frame: Frame) -> Reply | None:
+        """As `call`, for a call that belongs to a chain, or has a deadline."""
+        kind, ident, number, member, payload = frame
+        context = payload.context if type(payload) is Cargo else None
+        if context is None:
+            context, payload = unpack_context(payload)
+        seconds, thread, path = context
+        shared = self._objects.by_number.get(number)
+        if shared is None:
+            return self._released(caller, frame)
+        served = self._served(caller, thread, path)
+        deadline = None if seconds == inf else self.errands.retries.came(caller) + seconds
+        frame = kind, ident, number, member, payload
+        return self._call_in_line(caller, shared, frame, served, deadline)
+
+    def _released(self, caller: Caller, frame: Frame) -> Reply:
+        """Refuse a call of an object that is not shared, or not any more."""
+        self.admission.give_up(caller)
+        caller.frames.popleft()
+        error = Released(f"object {frame[2]} was given back, or never shared here")
+        return self.answers.failure(error, f"object {frame[2]}", caller.client, frame[1])
+
+    def _served(self, caller: Caller, thread: int, path: tuple[bytes, ...]) -> Served:
+        served = caller.served
+        if path:
+            served.activity = activity_of(path[0], thread)
+            served.path = (*path, caller.client.token)
+        return served
+
+    def _call_in_line(
+        self,
+        caller: Caller,
+        shared: Shared,
+        frame: Frame,
+        served: Served,
+        deadline: float | None,
+    ) -> Reply | None:
+        section, activity = shared.section, served.activity
+        apart = frame[3] in shared.elsewhere
+        waited_for = activity.sections or activity in here.lower
+        if self.guest and not apart and not (waited_for and self._may_run(shared)):
+            if caller not in self.later:  # else it was asked to answer upcalls, and did
+                self.later.append(caller)
+            return None
+        where = name_of(shared.members.plain, frame[3])
+        runs = section.runs_here()
+        errand = Errand(caller, shared, frame, served, deadline)
+        try:
+            if apart:
+                return self._entrust(caller, errand, where)
+            if runs and section.runner is not activity:  # further down this thread's stack
+                if section.is_stuck_with(activity):
+                    raise stuck()
+                self.admission.wait(caller, section, activity, where)
+                if caller not in self.below:  # else it said more meanwhile
+                    self.below.append(caller)
+                return None
+            joins = frame[3] in shared.face.batched and self._joins_batch(errand)
+            if (
+                not runs
+                and not joins
+                and not self.admission.is_in(section, caller, activity, where, {})
+            ):
+                return None
+        except DeadlockError as error:
+            self.admission.give_up(caller)
+            caller.frames.popleft()
+            return self.answers.failure(error, where, caller.client, frame[1])
+        if frame[1] in caller.tasks:
+            raise ProtocolError(f"two calls of ident {frame[1]} at once")
+        if joins:
+            errand.origin = caller.frames.popleft()
+            self.errands.batches.collect(errand)
+            return SILENCE
+        caller.frames.popleft()
+        caller.alone.discard(frame[1])
+        reply = self._run(errand)
+        self.admission.got_in(section, caller)
+        self._settle(section)
+        return reply
+
+    def _joins_batch(self, errand: Errand) -> bool:
+        """Whether a call of a batched method waits for others, and not for the section."""
+        section = errand.shared.section
+        if section.holder is not None or section.line or section.runs_here():
+            return False
+        # What its caller is in would be closed to the batch, which is a chain of its own.
+        return not errand.served.activity.sections and errand.ident not in errand.caller.alone
+
+    def run_batches(self, channels: int) -> int:
+        """Run the batches that are due; return how many calls were answered."""
+        answered = self.errands.batches.run(channels, self._may_run_batch)
+        if self.below:
+            self._rise()
+        return answered
+
+    def due_in(self) -> float | None:
+        """Return the seconds until something is due that this thread may do; None if nothing is."""
+        due = self.errands.batches.due_in(self._may_run_batch), self.errands.retries.due_in()
+        return min((seconds for seconds in due if seconds is not None), default=None)
+
+    def _may_run_batch(self, shared: Shared) -> bool:
+        return not shared.section.runs_here() and not (self.guest and not self._may_run(shared))
+
+    def _run(self, errand: Errand) -> Reply:
+        """Run a call whose activity may be in the section."""
+        shared, call = errand.shared, partial(self.errands.begin, errand)
+        if not shared.face.is_async:
+            call = partial(self.answers.answer, errand.caller.client, shared, errand.frame)
+        outer = here.serves
+        try:
+            here.serves = errand.served
+            return shared.section.run(partial(_deadline.run, errand.deadline, call))
+        finally:
+            here.serves = outer
+
+    def _entrust(self, caller: Caller, errand: Errand, where: str) -> Reply | None:
+        """Make a call the caller's errand; it keeps nobody out of the object."""
+        shared, frame, served = errand.shared, errand.frame, errand.served
+        section = shared.section
+        held = section.holder is not None or bool(section.line)
+        if held:
+            if not self.admission.is_in(section, caller, served.activity, where):
+                return None
+            self.admission.got_in(section, caller)
+        reply = None
+        tries = shared.face.hurries and not _deadline.is_over(errand.deadline)
+        if tries and (held or frame[0] == CALL_WITHIN):  # else it was tried before
+            reply = self.errands.hurry(caller, shared, frame, served)
+            if reply is None and self.errands.retries.line_up(caller, shared, errand.deadline):
+                return None
+        if reply is None:
+            caller.frames.popleft()
+            caller.errand = errand
+        section.settle()
+        return reply
+
+    def _may_run(self, shared: Shared) -> bool:
+        """Whether this thread may run calls of an object, as a guest."""
+        face = shared.face
+        return self._residence.is_here() or not (face.resides or face.is_async)
+
+    def _rise(self) -> None:
+        """Look again at what needed a call further down the stack: one has ended."""
+        self.later.extend(self.below)
+        self.below.clear()
+
+    def serve(self, caller: Caller, frame: Frame) -> Reply | None:
+        """Do what the caller's first frame asks, and take it; None if it has to wait.
+
+        Raises:
+            ProtocolError: it is not what a client sends.
+        """
+        kind, _, _, _, payload = frame
+        if kind & BULK:
+            frame = caller.frames[0] = caller.client.borrowed.open(frame, self._look)
+            return self.serve(caller, frame)
+        if kind == CALL:
+            return self._call_in_turn(caller, frame)
+        if kind == CALL_WITHIN:
+            return self._call_within(caller, frame)
+        if kind == ENTER:
+            return self._enter(caller, frame)
+        if kind == WAITS:
+            waits.hear(codec.decode(payload))
+            caller.frames.popleft()
+            return SILENCE
+        if kind == CANCEL:
+            caller.frames.popleft()
+            heed = self.cancel if _gives_up(frame) else Caller.take_back
+            heed(caller, frame[1])
+            return SILENCE
+        if kind in {UP_RESULT, UP_FAILURE}:  # to an upcall that nobody waits for any more
+            caller.frames.popleft()
+            return SILENCE
+        if kind == CLAIM:
+            self._objects.claim(caller.client, unpack_pairs(payload))
+            caller.frames.popleft()
+            return SILENCE
+        if kind == LEAVE:
+            number = unpack_number(payload)
+            if not self.admission.leave(caller.client, frame[2], number):
+                caller.client.remember_left(number)
+            caller.frames.popleft()
+            return RESULT, b""
+        if kind == RETIRE:
+            for number, _ in unpack_pairs(payload):
+                caller.client.borrowed.retire(number)
+            caller.frames.popleft()
+            return SILENCE
+        self._objects.release(caller.client, unpack_pairs(payload))
+        caller.frames.popleft()
+        return SILENCE
+
+    def hear(self, caller: Caller) -> None:
+        """Heed which calls a client gives up, where its frames have to wait."""
+        frames = caller.frames
+        given_up = [frame for frame in frames if _gives_up(frame)]
+        if given_up:
+            others = [frame for frame in frames if not _gives_up(frame)]
+            frames.clear()
+            frames.extend(others)
+        for frame in given_up:
+            self.cancel(caller, frame[1])
+
+    def cancel(self, caller: Caller, ident: int) -> None:
+        """Give up a call, as its caller does: what has not begun does not begin any more."""
+        for place, (kind, of, number, member, _) in enumerate(caller.frames):
+            if of == ident and kind in CALLS:
+                del caller.frames[place]
+                caller.alone.discard(ident)
+                if not place:
+                    self.admission.give_up(caller)
+                    self.errands.retries.left(caller)
+                    self._resume(caller)
+                error = Cancelled("the call was given up before it began")
+                where = self._where(number, member)
+                what, answer = self.answers.failure(error, where, caller.client, ident)
+                self._say(caller, header(what, len(answer), ident) + answer)
+                return
+        self.errands.cancel(caller, ident)
+
+    def _where(self, number: int, member: int) -> str:
+        try:
+            return name_of(self._objects.find(number).members.plain, member)
+        except Released:
+            return f"object {number}"
+
+    def _enter(self, caller: Caller, frame: Frame) -> Reply | None:
+        _, _, target, _, payload = frame
+        number = unpack_number(payload[:8])
+        client, activity = caller.client, caller.activity
+        if len(payload) > 8:  # in the name of the chain that it belongs to
+            (_, thread, path), _ = unpack_context(payload[8:])
+            activity = self._served(caller, thread, path).activity
+            caller.relays = True
+        try:
+            section = self._objects.find(target).section
+        except Released as error:
+            self.admission.give_up(caller)
+            frame = caller.frames.popleft()
+            return self.answers.failure(error, f"object {target}", caller.client, frame[1])
+        behind = list(caller.frames)[1:]
+        gone = caller.entry is not None and caller.entry[1].gone
+        # A client whose deadline passed says so on the same channel, behind what waits.
+        left = any(later[0] == LEAVE and unpack_number(later[-1]) == number for later in behind)
+        if gone or left or caller.ended or number in client.left:
+            self.admission.give_up(caller)
+            client.left.pop(number, None)
+            caller.frames.popleft()
+            return SILENCE
+        client.sections.add(section)
+        where = f"locked({self._objects.find(target).members.class_name})"
+        try:
+            if not self.admission.is_in(section, caller, activity, where, {(client, number): None}):
+                return None
+        except DeadlockError as error:
+            self.admission.give_up(caller)
+            caller.frames.popleft()
+            return self.answers.failure(error, where, client, frame[1])
+        assert section.holder is not None
+        section.holder.numbers[client, number] = None
+        self.admission.got_in(section, caller)
+        caller.frames.popleft()
+        return RESULT, b""
+
+
+def _gives_up(frame: Frame) -> bool:
+    """Whether it gives up a call that may be waiting; what is unheard is served in its order."""
+    return frame[0] == CANCEL and frame[3] != UNHEARD

@@ -1,0 +1,441 @@
+"""The owner's loop: wait, see who is there, attend to them.
+
+A turn waits once and then answers every call that has arrived. It never waits to write: what a
+client does not take stays in its channel, and while that is more than `MOST_UNSENT` bytes nothing
+more is read from this client, so what is held for it is bounded. All others go on.
+
+What is done with each channel is in `_attendance`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextvars import Context
+from functools import partial
+from threading import get_ident
+from time import monotonic
+from typing import Final, TypeVar
+
+from .._chains._activities import activity_of, here
+from .._chains._residence import Residence
+from .._channels._door import Asking, Door, Knock, Offer, Route, hello
+from .._channels._wire import FAREWELL, HELLO, LEAVE, header
+from .._client._calls import guests
+from .._objects._clients import Client
+from .._objects._objects import Objects
+from .._system import _deadline, _descriptors, _life
+from ..errors import ProtocolError
+from ..transports.pipe import Pipe, Waiter, wait_for
+from ._attendance import Attendance
+from ._callers import Caller
+from ._published import Publisher
+
+T = TypeVar("T")
+
+#: Seconds between two looks at what cannot wake the owner by itself.
+_LOOK_EVERY: Final = 0.05
+#: Calls that wait inside one another on one stack, before no more are begun that nobody waits for.
+_DEEPEST: Final = 16
+
+
+class Service:
+    """Answers the calls of all clients of one listener.
+
+    Args:
+        route: the listener's identity.
+        door: where clients knock.
+        objects: what is answered for.
+        residence: calls at home that the thread which serves has to run.
+
+    Attributes:
+        closed: it serves nobody any more.
+        callers: the channels.
+        dispatch: what runs the calls.
+        batches: those of calls that wait for others.
+        upcalls: calls of objects that clients hold.
+        waited: seconds spent so far outside of turns, or waiting in them.
+    """
+
+    def __init__(
+        self,
+        route: Route,
+        door: Door,
+        objects: Objects,
+        residence: Residence,
+    ) -> None:
+        self.closed = False
+        self.waited = 0.0
+        self._route, self._door, self._objects = route, door, objects
+        self.residence = residence
+        self._publisher = Publisher(route, objects, residence)
+        self._attendance = Attendance(
+            tuple(route), objects, residence, self.beside, self._alert, self._look
+        )
+        self.callers = self._attendance.callers
+        self.dispatch = self._attendance.dispatch
+        self.batches = self.dispatch.errands.batches
+        self._retries = self.dispatch.errands.retries
+        self.upcalls = self._attendance.upcalls
+        self._waiter = Waiter(self.callers.poller, 1, route.spin)
+        self._warm = self._is_knocked = False
+        self._put_off: list[Knock] = []
+        #: What a turn minds beside what its descriptors show, if there is any of it.
+        self._minded = (
+            *self._attendance.news,
+            self._put_off,
+            self.dispatch.later,
+            self.dispatch.admission.blocked,
+            self.batches.waiting,
+            self._retries.lines,
+            objects.publications,
+        )
+        self._began = self._since = monotonic()
+        self._thread = 0
+        for number in door.descriptors:
+            self.callers.watch(number, self._hear_knock)
+
+    # -- a turn -----------------------------------------------------------------------------------
+
+    def take(self, turns: Callable[[], T]) -> T:
+        """Return ``turns()``, which takes turns, in this thread; or one, inside of another one."""
+        outer = self._thread, here.server, here.serves
+        try:
+            self._thread, here.server, here.serves = get_ident(), self._attendance, None
+            return turns()
+        finally:
+            self._thread, here.server, here.serves = outer
+            if self._attendance.has_news() and not self.closed:
+                self._door.wake()
+
+    def turn(self, timeout: float | None) -> int:
+        """Wait for at most `timeout` seconds and serve what has arrived; return the calls answered.
+
+        It is called by what `take` was given.
+
+        Raises:
+            ListenerClosed: this process was forked by a method that it served.
+        """
+        if self._attendance.in_hand is not None or self.batches.told is not None:
+            self._attendance.recover()
+        if self.dispatch.below or self.dispatch.later:
+            self._attendance.take_up(self.dispatch.below)
+            self._attendance.take_up(self.dispatch.later)
+        return self._turn(timeout)
+
+    def guest_turn(self, timeout: float) -> int:
+        """As `turn`, for a thread that itself waits for a section: see `Dispatch.guest`."""
+        self._attendance.recover()
+        return self._turn_as(True, timeout)
+
+    def nested_turn(self, timeout: float, since: float) -> int:
+        """As `turn`, in a call that is served; its caller keeps its place meanwhile.
+
+        Args:
+            since: when the call began to wait. At first only those are served whom it may wait for,
+                so that calls seldom end up inside one another; after `_LOOK_EVERY` all are, as long
+                as the stack is not too deep for that.
+        """
+        self._since = monotonic()  # what has passed until now was no waiting
+        attendance = self._attendance
+        guest = monotonic() - since < _LOOK_EVERY or len(here.lower) >= _DEEPEST
+        if not guest:
+            attendance.take_up(self.dispatch.later)
+        lower = here.lower
+        deeper = [*lower, here.activity]
+        outer, attendance.in_hand = attendance.in_hand, None
+        try:
+            here.lower = deeper
+            if outer is not None:  # else a dead client's, in whose place nobody is
+                outer.serving = outer.parked = True
+                attendance.balance(outer)
+            return self._turn_as(guest, timeout)
+        except BaseException:
+            attendance.recover()
+            raise
+        finally:
+            attendance.in_hand = outer
+            here.lower = lower
+            if outer is not None:
+                outer.serving = outer.parked = False
+                attendance.balance(outer)
+
+    def beside(self, reader: int | None, since: float, deadline: float | None) -> None:
+        """Wait for a moment, or until a descriptor is readable; serve others meanwhile.
+
+        It is for a call that is served, and waits itself for a call to another owner.
+
+        Args:
+            reader: None if what it waits for wakes this thread as everything that is served does.
+
+        Raises:
+            CallTimeout: the deadline passed.
+        """
+        left = _deadline.left(deadline)
+        if left == 0:
+            raise _deadline.passed()
+        seconds = self._until_due(_LOOK_EVERY if left is None else min(left, _LOOK_EVERY))
+        wants = {number for number in (reader, self.callers.poller.fileno()) if number is not None}
+        ready = wait_for(*((number, False) for number in wants), timeout=seconds)
+        if reader not in ready:
+            Context().run(self.nested_turn, 0, since)
+
+    def _turn_as(self, guest: bool, timeout: float) -> int:
+        outer = self.dispatch.guest
+        try:
+            self.dispatch.guest = guest
+            return self.take(partial(self._turn, timeout))
+        finally:
+            self.dispatch.guest = outer
+
+    def _turn(self, timeout: float | None) -> int:
+        attendance = self._attendance
+        if any(self._minded):
+            timeout = self._at_most(timeout)
+        # Only straight after an answer is the next call likely to be a moment away.
+        voice = attendance.voice
+        warm, voice.is_heard = self._warm or voice.is_heard, False
+        events = self._waiter.wait(timeout) if warm else self._waiter.sleep(timeout)
+        now = monotonic()
+        self.waited += now - self._since
+        self._since = now
+        answered = 0
+        if len(events) == 1 and events[0][0] in self.callers.readers:  # as nearly always
+            answered = attendance.attend(self.callers.readers[events[0][0]])
+        elif events:
+            for caller in self._heed(events):
+                answered += attendance.attend(caller)
+        if self._is_knocked or any(self._minded):
+            answered += self._mind(answered)
+        self._warm = answered > 0
+        self._since = monotonic()
+        return answered
+
+    def _heed(self, events: list[tuple[int, int]]) -> list[Caller]:
+        """Do what is to be done for these descriptors; return the channels to be attended to."""
+        callers, known = [], self.callers
+        for number, _ in events:
+            if number in known.readers:
+                callers.append(known.readers[number])
+            elif number in known.watched:  # deaths before all that the dead have written
+                known.watched[number]()
+            elif number in known.writers:
+                callers.append(known.writers[number])
+        return callers
+
+    def _mind(self, answered: int) -> int:
+        """Do what no descriptor shows, and let in who knocked; return the calls answered.
+
+        Args:
+            answered: those of this turn so far.
+        """
+        if self._retries.lines:
+            self._retries.expire()
+        more = self._attendance.attend_to_ready()
+        if self.dispatch.admission.blocked:
+            self.dispatch.admission.unblock()
+        if self._is_knocked:
+            self._answer_door()
+        if self.batches.waiting:
+            more += self.dispatch.run_batches(len(self.callers.readers))
+        if not answered and not more and self._objects.publications:  # else before each reply
+            self._publisher.look()
+        if self._attendance.ready or (self.dispatch.later and not self.dispatch.guest):
+            self._door.wake()
+        return more
+
+    def _at_most(self, timeout: float | None) -> float | None:
+        """Return the seconds to wait at most, or fewer, as there is something to mind."""
+        if self._attendance.has_news() or self._put_off:
+            return 0
+        if self.looks and (timeout is None or timeout > _LOOK_EVERY):
+            timeout = _LOOK_EVERY
+        return self._until_due(timeout) if self.postpones else timeout
+
+    def _until_due(self, timeout: float | None) -> float | None:
+        """Return the seconds to wait at most, or fewer: until what waits for a moment is due."""
+        due = self.dispatch.due_in()
+        return timeout if due is None or (timeout is not None and timeout < due) else due
+
+    @property
+    def ran(self) -> float:
+        """Seconds spent in all but waiting, up to the beginning or the end of the latest turn."""
+        return self._since - self._began - self.waited
+
+    @property
+    def postpones(self) -> bool:
+        """Whether some calls wait for a moment that nothing wakes it for."""
+        return bool(self.batches.waiting or self._retries.lines)
+
+    @property
+    def looks(self) -> bool:
+        """Whether it has to look, every 50 ms, at what cannot wake it."""
+        return bool(self.dispatch.admission.blocked or self._objects.publications)
+
+    def _alert(self) -> bool:
+        """Let what is new be seen; return True if this thread takes a turn and sees to it now."""
+        if self._thread == get_ident():
+            return True
+        self._door.wake()
+        return False
+
+    # -- clients ----------------------------------------------------------------------------------
+
+    def _hear_knock(self) -> None:
+        """Note that somebody is at the door, or woke this thread.
+
+        They are let in when all channels are attended to. One that ends in this turn gives its
+        descriptors back first: if somebody closed such a number behind its back, the next channel
+        may be given it.
+        """
+        self._is_knocked = True
+
+    def _answer_door(self) -> None:
+        self._is_knocked = False
+        self._admit()
+        if self.residence.calls and self.residence.is_here():
+            self.residence.serve()
+
+    def _admit(self) -> None:
+        """Open a channel for everybody who knocked, and take or give memory where asked to."""
+        put_off = [*self._put_off]
+        self._put_off.clear()
+        for knock in [*put_off, *self._take_knocks()]:
+            try:
+                self._let_in(knock)
+            except OSError:
+                pass  # it sent what nobody can wait for; all it sent closes itself
+            finally:
+                self._attendance.let_go(knock.token)
+
+    def _look(self) -> None:
+        """Take what was offered at the door; who knocked has to wait for the end of the turn."""
+        self._hear_knock()
+        self._put_off += self._take_knocks()
+
+    def _take_knocks(self) -> list[Knock]:
+        knocks = []
+        for come in self._door.read():
+            if type(come) is Offer:
+                self._accept(come)
+            elif type(come) is Asking:
+                self._hand_out(come)
+            elif type(come) is Knock:
+                knocks.append(come)
+        return knocks
+
+    def _hand_out(self, asking: Asking) -> None:
+        try:
+            self._publisher.offer(asking)
+        except OSError:
+            pass  # there is no memory, or nobody waits for it any more
+
+    def _accept(self, offer: Offer) -> None:
+        client = self._objects.clients.get(offer.token)
+        if client is not None and client.life is not None:
+            try:
+                client.borrowed.accept(offer)
+            except (OSError, ProtocolError):
+                pass  # it is no memory, or this process can map no more; a frame may name it
+
+    def _let_in(self, knock: Knock) -> None:
+        client = self._introduce(knock)
+        activity = activity_of(knock.token, knock.thread)
+        answer = hello(self._route.secret, knock.nonce)
+        greeting = header(HELLO, len(answer)) + answer
+        pipe = Pipe(knock.reader, knock.writer)
+        self.callers.open(Caller(pipe, client, activity, self.upcalls), greeting)
+
+    def _introduce(self, knock: Knock) -> Client:
+        client = self._objects.client(knock.token)
+        if client.life is None and knock.life is not None:
+            try:
+                client.life = knock.life
+                self._watch_over(client)
+            except BaseException:
+                self.callers.unwatch(knock.life.fileno())
+                client.life = None  # it sends another with its next knock
+                raise
+        self.upcalls.welcome(client)
+        return client
+
+    def _watch_over(self, client: Client) -> None:
+        assert client.life is not None
+        self.callers.watch(client.life.fileno(), partial(self._bury, client))
+
+    def _bury(self, client: Client) -> None:
+        """Serve what a dead process still wrote, then give up all that was its.
+
+        Of what a thread wrote that never left a section, nothing is served after its last leaving.
+        """
+        if client.dead:
+            return
+        assert client.life is not None
+        if not _life.is_dead(client.life):
+            return  # an event of this turn was meant for whatever had the number before
+        # Another thread of its may have knocked, and written, as the process died.
+        self._hear_knock()
+        self._admit()
+        try:
+            # First, as what is served may wait, and a guest would meet it again and again.
+            self.callers.unwatch(client.life.fileno())
+            self._serve_what_is_left_of(client)
+            self._attendance.forget(client)
+        except BaseException:
+            self.callers.unwatch(client.life.fileno())  # all of it, if that was interrupted
+            self._watch_over(client)  # to do the rest with the next turn
+            raise
+        client.life.close()
+
+    def _serve_what_is_left_of(self, client: Client) -> None:
+        for caller in list(client.channels):
+            while self._attendance.read(caller):
+                pass
+            caller.ended = True
+            if client.is_inside(caller.activity) or (caller.relays and client.sections):
+                while caller.frames and caller.frames[-1][0] != LEAVE:
+                    caller.frames.pop()
+            if not caller.frames:
+                self.dispatch.admission.give_up(caller)
+            self._attendance.attend(caller)
+            if caller.parked:  # the first of its frames waits; nobody will hear of that
+                self._attendance.drop(caller)
+
+    # -- ends -------------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """Say farewell to all clients and close everything; a second time does nothing."""
+        if self.closed:
+            return
+        with _descriptors.lock:  # see `_workers`
+            for caller in list(self.callers.readers.values()):
+                caller.send(header(FAREWELL, 0))
+            self._publisher.close()
+            self._close_copies()
+        self.dispatch.errands.close(list(self._objects.clients.values()))
+        self._door.close()
+
+    def hang_up(self) -> None:
+        """At the end of the process, end all channels although another thread runs a call.
+
+        Else a child that waits for an answer, and its parent that waits for the child, would wait
+        for ever. The thread finds other files, at their ends, under the numbers that it uses.
+        """
+        self._door.close()
+        self.callers.hang_up()
+
+    def forked(self) -> None:
+        """In a forked child: the loop is the parent's. Close the copies, say and change nothing."""
+        guests.clear()
+        self._publisher.forked()
+        self._close_copies()
+        self.dispatch.errands.forked()
+        self._door.close_copies()
+
+    def _close_copies(self) -> None:
+        self.closed = True
+        self.callers.close()
+        for client in list(self._objects.clients.values()):
+            self.upcalls.bid_farewell(client)
+            client.borrowed.clear()
+            if client.life is not None:
+                client.life.close()

@@ -1,0 +1,216 @@
+"""Direct calls: those that are made at home, and run there by the right of the object's section.
+
+A thread that has to wait for a section lets others be served meanwhile: nobody else might do it.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable
+from functools import partial
+from itertools import count
+from time import monotonic
+from typing import Any, Protocol
+
+from .._chains._activities import here
+from .._chains._deadlocks import Wait, waits
+from .._chains._residence import Residence
+from .._chains._sections import Block, Entering, Entry, Section, stuck
+from .._objects._subjects import Shared
+from .._specs._members import name_of
+from .._system import _deadline
+from .._system._bell import Bell
+from ._openness import Openness
+from ._references import pass_on
+
+
+class Waits(Protocol):
+    """How a thread of the owner's waits: others are to be served meanwhile."""
+
+    def wait(self, bell: Bell, seconds: float | None, since: float) -> None:
+        """Wait for a bell, for at most so long, or less; `since` when it began to wait."""
+
+    def wake(self) -> None:
+        """End a wait of whoever serves."""
+
+
+class Direct:
+    """Runs the direct calls of one listener's objects.
+
+    Args:
+        openness: whether the listener answers.
+        turns: who serves the listener.
+        residence: runs calls of objects that are bound to the thread which serves; None where
+            nobody does.
+    """
+
+    def __init__(
+        self, openness: Openness, turns: Waits, residence: Residence | None = None
+    ) -> None:
+        self._openness = openness
+        self._turns = turns
+        self._residence = residence
+
+    def run(
+        self, shared: Shared, member: int, args: tuple[Any, ...], kwargs: dict[str, Any] | None
+    ) -> Any:
+        """Run a call of an object, and return what that returns.
+
+        Raises:
+            CallTimeout: the deadline passed before its turn had come.
+            ListenerClosed: the listener was closed before.
+            DeadlockError: its turn would never come.
+            BaseException: whatever the object raised.
+        """
+        call = partial(shared.call, member, args, kwargs)
+        if member in shared.elsewhere:
+            return self._run_freely(shared, member, call)
+        if not shared.face.resides:
+            return self._run_by_right(shared, member, call)
+        return self.run_resident(shared, member, call)
+
+    def run_resident(self, shared: Shared, member: int, call: Callable[[], Any]) -> Any:
+        """Run a call of an object that is bound to the thread which serves, in that."""
+        residence, section = self._residence, shared.section
+        if residence is None or residence.is_here():
+            return self._run_by_right(shared, member, call)
+        run = partial(residence.run, partial(section.run, call), self._openness.check)
+        if self._is_in(section):
+            return run()
+        return self._run_in_turn(shared, member, run)
+
+    def may_wait(self, shared: Shared, member: int) -> bool:
+        """Whether a call may have to wait once its turn has come."""
+        if member in shared.elsewhere:
+            return True
+        residence = self._residence
+        return shared.face.resides and residence is not None and not residence.is_here()
+
+    def enter(self, shared: Shared, entering: int, block: Block) -> None:
+        """Enter the section of an object; wait if somebody else is in it."""
+        self._openness.check()
+        section = shared.section
+        numbers: dict[Entering, Block] = {(None, entering): block}
+        if not self._is_in(section):
+            self._wait_for(section, numbers, f"locked({shared.members.class_name})")
+        elif section.is_held_by(here.activity):
+            assert section.holder is not None
+            section.holder.numbers.update(numbers)
+        else:  # this thread runs a call of the object, so it has the right
+            section.hold(Entry(here.activity, _nothing, {**numbers}))
+
+    def _run_freely(self, shared: Shared, member: int, call: Callable[[], Any]) -> Any:
+        """Run a call that may wait, and keeps nobody out, when nobody else is in the section."""
+        section = shared.section
+        if (section.holder is not None or section.line) and not self._is_in(section):
+            self._run_in_turn(shared, member, _nothing)
+        return call()
+
+    def _run_by_right(self, shared: Shared, member: int, call: Callable[[], Any]) -> Any:
+        """Run a call by the right of its object's section, at once or when its turn has come."""
+        section = shared.section
+        if not here.waits:
+            try:
+                with section.right:
+                    if section.holder is None and not section.line:
+                        outer, section.runner = section.runner, here.activity
+                        try:
+                            return call()
+                        finally:
+                            section.runner = outer
+            finally:
+                if section.line or section.holder is not None:
+                    section.settle()
+        if self._is_in(section):
+            return section.run(call)
+        return self._run_in_turn(shared, member, partial(section.run, call))
+
+    def _run_in_turn(self, shared: Shared, member: int, call: Callable[[], Any]) -> Any:
+        """Enter the section of an object when its turn has come, call something and leave."""
+        stay = _Stay()
+        number = next(_stays)
+        where = name_of(shared.members.plain, member)
+        self._wait_for(shared.section, {(None, number): weakref.ref(stay)}, where)
+        try:
+            return call()
+        finally:
+            shared.section.leave(None, number)
+
+    def _is_in(self, section: Section) -> bool:
+        """Whether this thread is in the section, by `locked` or as it runs a call of the object.
+
+        Raises:
+            DeadlockError: what runs further down its stack is, and waits for what is up here.
+        """
+        if section.is_held_by(here.activity):
+            return True
+        if section.runs_here() and section.runner is not here.activity:
+            raise stuck()
+        return section.runs_here()
+
+    def _wait_for(self, section: Section, numbers: dict[Entering, Block], what: str) -> None:
+        """Wait until a new entry is in a section; others are served meanwhile.
+
+        Args:
+            numbers: as of an `Entry`.
+            what: the call that waits, for people.
+
+        Raises:
+            CallTimeout: the deadline passed first.
+            ListenerClosed: the listener was closed.
+            DeadlockError: it would wait for ever.
+        """
+        if any(map(section.is_held_by, here.lower)):
+            raise stuck()
+        bell = Bell()
+        entry = Entry(here.activity, partial(self._tell, bell), {**numbers})
+        wait = Wait(here.activity, section, what, partial(self._tell, bell))
+        outer = here.waits
+        here.waits = [*outer, section]
+        try:
+            waits.begin(wait)
+            section.enter(entry)
+            self._stand_in_line(entry, wait, bell)
+        except BaseException:
+            section.withdraw(entry)
+            raise
+        finally:
+            waits.end(wait)
+            here.waits = outer
+            self._turns.wake()  # for whatever was put off meanwhile
+
+    # Apart from its caller, as `Listener._serve_until` is.
+    def _stand_in_line(self, entry: Entry, wait: Wait, bell: Bell) -> None:
+        deadline = _deadline.current()
+        while wait.section.holder is not entry:
+            if deadline is not None and monotonic() > deadline:
+                raise _deadline.not_entered()
+            self._openness.check()
+            self._turns.wait(bell, _deadline.left(deadline), wait.since)
+            wait.section.settle()  # what is in it at home may have ended unseen
+            pass_on(waits.look(wait))
+            if wait.verdict is not None:
+                raise wait.verdict
+
+    def _tell(self, bell: Bell) -> None:
+        bell.ring()
+        self._turns.wake()
+
+
+def leave(section: Section, entering: int) -> None:
+    """Leave a section that was entered here, or do not want to enter it any more."""
+    section.leave(None, entering)
+
+
+#: Numbers for calls that had to wait, as if they had entered; none is that of an entering.
+_stays = count(-(2**64))
+
+
+class _Stay:
+    """What lives for as long as a call that had to wait: the section is given up with it."""
+
+    __slots__ = ("__weakref__",)
+
+
+def _nothing() -> None:
+    """Tell nobody: who is in already does not wait."""
