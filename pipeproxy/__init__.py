@@ -3,59 +3,30 @@
 An object that cannot be copied stays in its owner process; the others use it through a proxy, as if
 they held it. See the README for the first program.
 
-The rooms of this package, from the doors down; each imports only what stands below it (but
-`_references`, which lends, and so asks `_lent` when there is something to lend):
+The packages, from the doors down. Each imports only what stands below it, and lists its rooms:
 
-    doors    __init__, proxy                       what users import
-             testing > _taps, _transport_check     the chaos kit, for users' classes and transports
-             managers > _managed                   multiprocessing.managers' interface
-             __main__ > stubs > _stubs             types of proxies, written
-             mypy_plugin > _mypy                   and taken by mypy
-    ends     _spawn > _listener > _stats, _loop    share, serve, also in an event loop
-             _turns > _service                     whose turn it is; wait, see who is there
-             _service > _published                 keep what is read without a call
-             _attendance > _dispatch, _upcalls     one channel: read, reply; look up, run; call back
-             _upcalls > _voice                     what is said beside replies
-             _dispatch > _admission, _answers      wait in line; run, and make a reply
-             _answers > _errands                   calls that take longer than a turn
-             _errands > _batches, _workers         many at once, in threads of their own
-             _batches > _tasks                     in an event loop
-             _errands > _retries                   calls that are tried again before they wait
-    faces    _locked, _orphans, _lent              several calls as one; what a client lends
-             _reach                                is somebody there; what is given back
-             _futures, _awaited > _verbs           calls that are not waited for, and how they begin
-             _lent > _home > _direct               objects at home; how calls there are run
-             _home > _outgoing                     what leaves, and how
-             _outgoing > _references > _faces      references; what an object shows
-             _references > _proxy, _values         spec → class; copies and views
-    memory   _streams > _calls > _inside           a client's calls, and what it is inside of
-             _calls > _promises > _pool            what comes of them; memory that is lent for bulk
-             _calls > _readings                    what it reads without a call
-             _objects, _callers, _residence        the owner's objects, channels, calls at home
-             _publishing > _subjects               objects whose changes are published, and others
-             _primitives > _reentrant              locks, and one that is its caller's
-             _reentrant > _takers                  what the dead had is given back
-             _queues, _takers > _waits             waiting in the name of who may die
-             _waits > _clients > _borrowed         the owner's clients; memory that they lend it
-             _deadlocks > _sections > _activities  the right to an object; whose a call is
-    motion   _exchange > _lines > _channel         a frame and its reply; each thread's own channel
-             _exchange > _courier > _flight        calls in flight, and who carries them
-             _flight > _outbox, _gathering         what is to be written; what is kept back
-             _outbox > _asking                     who waits for what is said to that
-             _lines, _readings > _way              whether it is open; what an end means
-             _lines > _held, _context              what this process holds; of which chain it is
-    leaves   _wire, codecs, transports, _door, _life, _until, _sigint, _bell
-             _reports, _rights                     errors that nobody is given; locks given back
-             _openness                             whether a listener answers here
-             codecs > _parcels > _buffers > _life  what is large; memory that two processes share
-             _handover > _door                     how the memory below comes to those who read it
-             _memory, _slots                       shared memory, and the values in it
-    words    errors, _members                      what can go wrong, what is exposed
-             _options                              what users say of their classes
-             _batching > _marks                    and of single members of them
-             _spec > _stdlib > _survey             from a class to its spec
-             _shared                               what has a generated type
-             _deadline, _descriptors               what every call and every room minds
+    __init__, proxy, errors     what users import
+    managers > _managed         the interface of multiprocessing.managers
+    testing                     the chaos kit, for users' classes and transports
+    __main__ > stubs > _stubs   types of proxies, written
+    mypy_plugin > _mypy         and taken by mypy
+
+    _owner                      the side that answers: a listener, and everything that it serves
+    _references                 live objects that travel, and what becomes of them at home
+    _stands                     locks and queues, called in the name of processes that may die
+    _client                     the side that calls
+    _objects                    what an owner keeps: objects, what they show, who holds them
+    _chains                     whose a call is, and what it may enter
+    _proxies                    from a spec to the class of its proxies; the verbs
+    _specs                      from a class to its spec
+    codecs                      from values to bytes, and back
+    _channels                   a door, a pipe each way, frames, and memory beside them
+    transports                  what reads, writes and waits
+    _system                     descriptors, memory, locks, time, signals
+
+A call goes down on one side and up on the other: `_proxies` binds its arguments, `_client` encodes
+them and waits, `_channels` carries the frame; in `_owner` it is attended to, dispatched and
+answered, and the reply goes the same way back.
 """
 
 import sys
