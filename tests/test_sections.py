@@ -23,6 +23,7 @@ from pipeproxy import (
     OwnerDied,
     Released,
     locked,
+    proxied,
     share,
     spawn,
     spawning,
@@ -126,7 +127,11 @@ class Inside:
 
     def do(self, what: str, *args: Any) -> Any:
         """Let it call a method inside, and return the result."""
-        self._here.send((what, args))
+        self.send(what, *args)
+        return self.answer()
+
+    def answer(self) -> Any:
+        """Return the result of what it calls."""
         poll_until(self._here.poll, *self.listeners, wake=self._here)
         return self._here.recv()
 
@@ -569,6 +574,41 @@ def test_a_guest_gives_way_to_whoever_wants_to_serve(
             inside.leave()
             thread.join(PATIENCE)
         assert results == [2]
+
+
+def test_what_a_guest_puts_off_is_told_to_who_sleeps_until_the_listener_is_readable(
+    served: tuple[Any, Listener[Any]],
+) -> None:
+    proxy, listener = served
+    other = listener.share(Register())
+    with Inside(listener, proxy) as inside, Child("fork") as child:
+        thread = threading.Thread(target=proxy.add, args=(1,))
+        thread.start()
+        poll_until(line_of(listener, proxy))
+        child.do(other.add, 2)
+        poll_until(lambda: listener._service.dispatch.later)
+        assert child.result(listener) == 2
+        inside.leave()
+        thread.join(PATIENCE)
+        assert not thread.is_alive()
+
+
+def test_what_a_guest_may_not_run_is_told_to_who_sleeps_until_the_listener_is_readable() -> None:
+    proxy, listener = share(Bound())
+    with listener, Inside(listener, proxy) as inside:
+        thread = threading.Thread(target=proxy.add, args=(1,))
+        thread.start()
+        poll_until(line_of(listener, proxy))
+        inside.send("add", 2)
+        poll_until(lambda: listener._service.dispatch.later)
+        assert inside.answer() == 2
+        inside.leave()
+        poll_until(lambda: not thread.is_alive(), listener)
+
+
+@proxied(home="queue")
+class Bound(Register):
+    """It is called by the thread that polls, and by no other."""
 
 
 def test_what_waits_further_down_the_stack_is_an_error_and_no_hang() -> None:

@@ -16,19 +16,18 @@ from threading import get_ident
 from time import monotonic
 from typing import Final, TypeVar
 
-from .._chains._activities import activity_of, here
+from .._chains._activities import here
 from .._chains._residence import Residence
-from .._channels._door import Asking, Door, Knock, Offer, Route, hello
-from .._channels._wire import FAREWELL, HELLO, LEAVE, header
+from .._channels._door import Door, Route
+from .._channels._wire import FAREWELL, header
 from .._client._calls import guests
-from .._objects._clients import Client
 from .._objects._objects import Objects
-from .._system import _deadline, _descriptors, _life
-from ..errors import ProtocolError
-from ..transports.pipe import Pipe, Waiter, wait_for
+from .._system import _deadline, _descriptors
+from ..transports.pipe import Waiter, wait_for
 from ._attendance import Attendance
 from ._callers import Caller
 from ._published import Publisher
+from ._reception import Reception
 
 T = TypeVar("T")
 
@@ -65,24 +64,24 @@ class Service:
     ) -> None:
         self.closed = False
         self.waited = 0.0
-        self._route, self._door, self._objects = route, door, objects
+        self._door, self._objects = door, objects
         self.residence = residence
         self._publisher = Publisher(route, objects, residence)
         self._attendance = Attendance(
             tuple(route), objects, residence, self.beside, self._alert, self._look
         )
+        self._reception = Reception(route, door, objects, self._publisher, self._attendance)
         self.callers = self._attendance.callers
         self.dispatch = self._attendance.dispatch
         self.batches = self.dispatch.errands.batches
         self._retries = self.dispatch.errands.retries
         self.upcalls = self._attendance.upcalls
         self._waiter = Waiter(self.callers.poller, 1, route.spin)
-        self._warm = self._is_knocked = False
-        self._put_off: list[Knock] = []
+        self._warm = False
         #: What a turn minds beside what its descriptors show, if there is any of it.
         self._minded = (
             *self._attendance.news,
-            self._put_off,
+            self._reception.put_off,
             self.dispatch.later,
             self.dispatch.admission.blocked,
             self.batches.waiting,
@@ -91,8 +90,6 @@ class Service:
         )
         self._began = self._since = monotonic()
         self._thread = 0
-        for number in door.descriptors:
-            self.callers.watch(number, self._hear_knock)
 
     # -- a turn -----------------------------------------------------------------------------------
 
@@ -204,7 +201,7 @@ class Service:
         elif events:
             for caller in self._heed(events):
                 answered += attendance.attend(caller)
-        if self._is_knocked or any(self._minded):
+        if self._reception.is_asked or any(self._minded):
             answered += self._mind(answered)
         self._warm = answered > 0
         self._since = monotonic()
@@ -233,7 +230,7 @@ class Service:
         more = self._attendance.attend_to_ready()
         if self.dispatch.admission.blocked:
             self.dispatch.admission.unblock()
-        if self._is_knocked:
+        if self._reception.is_asked:
             self._answer_door()
         if self.batches.waiting:
             more += self.dispatch.run_batches(len(self.callers.readers))
@@ -245,7 +242,7 @@ class Service:
 
     def _at_most(self, timeout: float | None) -> float | None:
         """Return the seconds to wait at most, or fewer, as there is something to mind."""
-        if self._attendance.has_news() or self._put_off:
+        if self._attendance.has_news() or self._reception.put_off:
             return 0
         if self.looks and (timeout is None or timeout > _LOOK_EVERY):
             timeout = _LOOK_EVERY
@@ -267,6 +264,11 @@ class Service:
         return bool(self.batches.waiting or self._retries.lines)
 
     @property
+    def puts_off(self) -> bool:
+        """Whether there is something that a guest, which took a turn just now, left to others."""
+        return bool(self.dispatch.later or self.batches.waiting or self.residence.calls)
+
+    @property
     def looks(self) -> bool:
         """Whether it has to look, every 50 ms, at what cannot wake it."""
         return bool(self.dispatch.admission.blocked or self._objects.publications)
@@ -278,127 +280,13 @@ class Service:
         self._door.wake()
         return False
 
-    # -- clients ----------------------------------------------------------------------------------
-
-    def _hear_knock(self) -> None:
-        """Note that somebody is at the door, or woke this thread.
-
-        They are let in when all channels are attended to. One that ends in this turn gives its
-        descriptors back first: if somebody closed such a number behind its back, the next channel
-        may be given it.
-        """
-        self._is_knocked = True
+    def _look(self) -> None:
+        self._reception.look()
 
     def _answer_door(self) -> None:
-        self._is_knocked = False
-        self._admit()
+        self._reception.answer()
         if self.residence.calls and self.residence.is_here():
             self.residence.serve()
-
-    def _admit(self) -> None:
-        """Open a channel for everybody who knocked, and take or give memory where asked to."""
-        put_off = [*self._put_off]
-        self._put_off.clear()
-        for knock in [*put_off, *self._take_knocks()]:
-            try:
-                self._let_in(knock)
-            except OSError:
-                pass  # it sent what nobody can wait for; all it sent closes itself
-            finally:
-                self._attendance.let_go(knock.token)
-
-    def _look(self) -> None:
-        """Take what was offered at the door; who knocked has to wait for the end of the turn."""
-        self._hear_knock()
-        self._put_off += self._take_knocks()
-
-    def _take_knocks(self) -> list[Knock]:
-        knocks = []
-        for come in self._door.read():
-            if type(come) is Offer:
-                self._accept(come)
-            elif type(come) is Asking:
-                self._hand_out(come)
-            elif type(come) is Knock:
-                knocks.append(come)
-        return knocks
-
-    def _hand_out(self, asking: Asking) -> None:
-        try:
-            self._publisher.offer(asking)
-        except OSError:
-            pass  # there is no memory, or nobody waits for it any more
-
-    def _accept(self, offer: Offer) -> None:
-        client = self._objects.clients.get(offer.token)
-        if client is not None and client.life is not None:
-            try:
-                client.borrowed.accept(offer)
-            except (OSError, ProtocolError):
-                pass  # it is no memory, or this process can map no more; a frame may name it
-
-    def _let_in(self, knock: Knock) -> None:
-        client = self._introduce(knock)
-        activity = activity_of(knock.token, knock.thread)
-        answer = hello(self._route.secret, knock.nonce)
-        greeting = header(HELLO, len(answer)) + answer
-        pipe = Pipe(knock.reader, knock.writer)
-        self.callers.open(Caller(pipe, client, activity, self.upcalls), greeting)
-
-    def _introduce(self, knock: Knock) -> Client:
-        client = self._objects.client(knock.token)
-        if client.life is None and knock.life is not None:
-            try:
-                client.life = knock.life
-                self._watch_over(client)
-            except BaseException:
-                self.callers.unwatch(knock.life.fileno())
-                client.life = None  # it sends another with its next knock
-                raise
-        self.upcalls.welcome(client)
-        return client
-
-    def _watch_over(self, client: Client) -> None:
-        assert client.life is not None
-        self.callers.watch(client.life.fileno(), partial(self._bury, client))
-
-    def _bury(self, client: Client) -> None:
-        """Serve what a dead process still wrote, then give up all that was its.
-
-        Of what a thread wrote that never left a section, nothing is served after its last leaving.
-        """
-        if client.dead:
-            return
-        assert client.life is not None
-        if not _life.is_dead(client.life):
-            return  # an event of this turn was meant for whatever had the number before
-        # Another thread of its may have knocked, and written, as the process died.
-        self._hear_knock()
-        self._admit()
-        try:
-            # First, as what is served may wait, and a guest would meet it again and again.
-            self.callers.unwatch(client.life.fileno())
-            self._serve_what_is_left_of(client)
-            self._attendance.forget(client)
-        except BaseException:
-            self.callers.unwatch(client.life.fileno())  # all of it, if that was interrupted
-            self._watch_over(client)  # to do the rest with the next turn
-            raise
-        client.life.close()
-
-    def _serve_what_is_left_of(self, client: Client) -> None:
-        for caller in list(client.channels):
-            while self._attendance.read(caller):
-                pass
-            caller.ended = True
-            if client.is_inside(caller.activity) or (caller.relays and client.sections):
-                while caller.frames and caller.frames[-1][0] != LEAVE:
-                    caller.frames.pop()
-            if not caller.frames:
-                self.dispatch.admission.give_up(caller)
-            self._attendance.attend(caller)
-            if caller.parked:  # the first of its frames waits; nobody will hear of that
-                self._attendance.drop(caller)
 
     # -- ends -------------------------------------------------------------------------------------
 

@@ -28,6 +28,8 @@ _LOOK_EVERY: Final = 0.05
 #: Seconds for which a guest does not serve when somebody wants to; and how often that one tries.
 _GIVE_WAY: Final = 0.1
 _PAUSE: Final = 0.001
+#: Seconds for which a guest does not serve when it has left something to others.
+_LEAVE: Final = 0.01
 
 
 class Turns:
@@ -48,7 +50,7 @@ class Turns:
         service.upcalls.wait, service.upcalls.wake = self.wait, self.let_go
         self._right: Any = threading.RLock()
         self._serving = False  # in earnest, not as a guest
-        self._wished = 0.0  # when somebody wanted to serve in a guest's place
+        self._guests_from = 0.0  # when a guest may serve again
         self._loop: Any = None  # an event loop that serves
         self._loop_thread = 0
 
@@ -80,7 +82,7 @@ class Turns:
         """
         self.check_free()
         while (done := attempt(self._right, partial(self._serve, serve))) is TAKEN:
-            self._wished = monotonic()  # also for who comes again and never waits
+            self._guests_from = monotonic() + _GIVE_WAY  # also for who comes again and never waits
             self.wake()
             if deadline is not None and monotonic() > deadline:
                 return None
@@ -97,15 +99,20 @@ class Turns:
             since: when the loop began.
         """
         seconds = _LOOK_EVERY if seconds is None else min(seconds, _LOOK_EVERY)
-
+        pause = self._guests_from - monotonic()
         # The calls that are served are none of this thread's business: not in its context.
         if self._is_mine():
             Context().run(self._service.nested_turn, seconds, since)
-        elif self._is_looped() or (
-            monotonic() - self._wished < _GIVE_WAY
-            or attempt(self._right, partial(self._be_guest, seconds)) is TAKEN
-        ):
+        elif self._is_looped():
             bell.wait(seconds)
+        elif pause > 0:
+            bell.wait(min(seconds, pause))
+        elif attempt(self._right, partial(self._be_guest, seconds)) is TAKEN:
+            bell.wait(seconds)
+        elif self._service.puts_off:
+            # Who may do it sleeps, maybe, until the listener is readable; what made it so is taken.
+            self._guests_from = monotonic() + _LEAVE
+            self.wake()
 
     def let_go(self) -> None:
         """Let whoever serves look at what this thread, as a guest, put off."""
