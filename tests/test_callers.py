@@ -10,7 +10,8 @@ import pytest
 
 from pipeproxy._chains._activities import Activity
 from pipeproxy._objects._clients import Client
-from pipeproxy._owner._callers import MOST_UNSENT, Caller, Callers
+from pipeproxy._owner._caller import MOST_UNSENT, Caller
+from pipeproxy._owner._callers import Callers
 from pipeproxy.transports.pipe import Pipe, open_pair
 
 

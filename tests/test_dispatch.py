@@ -18,7 +18,7 @@ from pipeproxy._objects._clients import Client
 from pipeproxy._objects._faces import face_of
 from pipeproxy._objects._objects import Objects
 from pipeproxy._objects._subjects import Shared
-from pipeproxy._owner._callers import Caller
+from pipeproxy._owner._caller import Caller
 from pipeproxy._owner._dispatch import Dispatch
 from pipeproxy._specs._members import FIRST_METHOD, GET, SET
 from pipeproxy.codecs import pickle as codec

@@ -14,7 +14,7 @@ from pipeproxy._channels._wire import CALL, IDENTITY, UP, UPCALL, unpack_context
 from pipeproxy._client._calls import guests
 from pipeproxy._objects._clients import Client
 from pipeproxy._objects._objects import Objects
-from pipeproxy._owner._callers import Caller
+from pipeproxy._owner._caller import Caller
 from pipeproxy._owner._upcalls import Asked, Upcalls
 from pipeproxy._owner._voice import next_wanted
 from pipeproxy.errors import CallLost, CallTimeout, ClientDied, OwnerDied

@@ -15,7 +15,7 @@ from .._objects._clients import Client
 from .._objects._objects import Objects
 from ..codecs import pickle as codec
 from ..errors import Released
-from ._callers import Caller
+from ._caller import Caller
 
 #: Seconds between two looks for circles of those who wait.
 _LOOK_EVERY: Final = 0.05

@@ -20,7 +20,7 @@ from .._specs._members import name_of, named_by
 from .._system._reports import report
 from ..codecs import pickle as codec
 from ..errors import CodecError
-from ._callers import SILENCE, Reply, arguments_of
+from ._caller import SILENCE, Reply, arguments_of
 from ._errands import too_large
 
 

@@ -35,7 +35,8 @@ from .._references._references import PlainRoute
 from .._system import _descriptors, _life
 from ..errors import ListenerClosed, ProtocolError
 from ..transports.pipe import READ_SIZE, cores
-from ._callers import MOST_UNSENT, Caller, Callers
+from ._caller import MOST_UNSENT, Caller
+from ._callers import Callers
 from ._dispatch import Dispatch
 from ._upcalls import Upcalls
 from ._voice import Voice

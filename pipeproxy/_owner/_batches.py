@@ -21,7 +21,7 @@ from .._specs._members import name_of
 from .._system import _deadline, _life
 from .._system._rights import attempt
 from ..errors import CallLost, Cancelled
-from ._callers import Caller, Errand, Reply, arguments_of
+from ._caller import Caller, Errand, Reply, arguments_of
 from ._tasks import Tasks
 
 #: What passes for the thread of a batch, in chains of calls that begin with one.

@@ -48,7 +48,7 @@ from ..codecs import pickle as codec
 from ..errors import Cancelled, DeadlockError, ProtocolError, Released
 from ._admission import Admission
 from ._answers import Answers
-from ._callers import SILENCE, Caller, Errand, Reply
+from ._caller import SILENCE, Caller, Errand, Reply
 from ._errands import Errands
 
 

@@ -25,7 +25,7 @@ from .._specs._members import RUN, name_of, named_by
 from .._system import _descriptors
 from ..errors import CodecError
 from ._batches import Batches
-from ._callers import SILENCE, Caller, Errand, Reply, arguments_of
+from ._caller import SILENCE, Caller, Errand, Reply, arguments_of
 from ._retries import Retries
 from ._tasks import Tasks
 from ._workers import Workers

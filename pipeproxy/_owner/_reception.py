@@ -13,7 +13,7 @@ from .._system import _life
 from ..errors import ProtocolError
 from ..transports.pipe import Pipe
 from ._attendance import Attendance
-from ._callers import Caller
+from ._caller import Caller
 from ._published import Publisher
 
 

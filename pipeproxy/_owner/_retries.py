@@ -15,7 +15,7 @@ from typing import Final
 
 from .._channels._wire import Frame
 from .._objects._subjects import Shared
-from ._callers import Caller
+from ._caller import Caller
 
 #: Seconds without a call that has run after which a line is given up.
 PATIENCE: Final = 0.001

@@ -25,7 +25,7 @@ from .._objects._objects import Objects
 from .._system import _deadline, _descriptors
 from ..transports.pipe import Waiter, wait_for
 from ._attendance import Attendance
-from ._callers import Caller
+from ._caller import Caller
 from ._published import Publisher
 from ._reception import Reception
 

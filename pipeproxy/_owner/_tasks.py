@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from .._chains._activities import Served, here
 from .._system import _deadline
 from ..errors import CallLost, Cancelled, ListenerClosed
-from ._callers import Caller, Errand, Reply
+from ._caller import Caller, Errand, Reply
 
 if TYPE_CHECKING:
     import asyncio

@@ -29,7 +29,7 @@ from .._system._bell import Bell
 from .._system._buffers import Segment
 from ..errors import CallLost, ClientDied, OwnerDied
 from ..transports.pipe import wait_for
-from ._callers import Caller
+from ._caller import Caller
 from ._voice import Voice, discard
 
 #: Seconds that a process takes, mostly, to be seen dead after its pipes were closed.

@@ -12,7 +12,7 @@ from typing import Any
 
 from .._objects._clients import Client
 from .._system import _descriptors
-from ._callers import Caller
+from ._caller import Caller
 
 
 class Voice:

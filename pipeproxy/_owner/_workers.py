@@ -27,7 +27,7 @@ from .._objects._clients import Client
 from .._objects._subjects import Shared
 from .._system import _deadline
 from ..errors import Cancelled, ListenerClosed
-from ._callers import Caller, Errand, Reply
+from ._caller import Caller, Errand, Reply
 
 
 class Held(Protocol):

@@ -17,7 +17,7 @@ import pytest
 
 from pipeproxy import CallLost, CallTimeout, ListenerClosed, share, spawn, spawning, submit, timeout
 from pipeproxy._client._flight import MOST_CALLS
-from pipeproxy._owner._callers import MOST_UNSENT
+from pipeproxy._owner._caller import MOST_UNSENT
 from pipeproxy.transports.pipe import READ_SIZE
 from tests.children import Child, poll_until
 from tests.support import PATIENCE, in_fork
