@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from pipeproxy import Listener, ListenerClosed, blocking, locked, proxied, share, timeout
-from pipeproxy._owner import _callers
+from pipeproxy._owner import _caller
 
 from .children import Child, outcome, run_program
 from .raw import Raw
@@ -357,7 +357,7 @@ def test_two_calls_of_one_ident_at_once_cut_the_channel() -> None:
 def test_a_channel_with_too_much_under_way_is_not_read_until_less_is(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(_callers, "_MOST_TASKS", 3)
+    monkeypatch.setattr(_caller, "_MOST_TASKS", 3)
 
     async def test(target: Room, proxy: Room, listener: Listener[Room]) -> None:
         async with hand(listener, proxy) as raw:

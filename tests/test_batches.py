@@ -172,7 +172,7 @@ def test_a_loop_that_polls_when_there_is_work_waits_in_no_vain(
     raw.write(raw.call("double", 5))
     assert is_readable(listener.fileno())
     while not listener.poll():
-        assert is_readable(listener.fileno(), 0)  # to come again, as no descriptor tells the time
+        assert is_readable(listener.fileno())  # in time, as no call comes that would tell of it
     assert raw.result() == 10
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from multiprocessing import get_context
-from time import sleep
+from time import monotonic, sleep
 from typing import Any
 
 import pytest
@@ -125,11 +126,39 @@ def test_what_was_noted_just_before_an_interrupt_is_carried_with_the_next(
     assert submit(desk.note, 2).result(PATIENCE) == 2
 
 
+def test_it_reminds_once_and_at_the_first_moment_that_was_named() -> None:
+    alarm = Alarm()
+    courier.remind(alarm.ring, monotonic() + 10 * PATIENCE)
+    courier.remind(alarm.ring, monotonic() + 0.01)
+    courier.remind(alarm.ring, monotonic() + 10 * PATIENCE)
+    assert alarm.rung.acquire(timeout=PATIENCE)
+    other = Alarm()
+    courier.remind(other.ring, monotonic() + 0.01)
+    assert other.rung.acquire(timeout=PATIENCE)
+    assert not alarm.rung.acquire(blocking=False)
+
+
+def test_it_keeps_nobody_alive_to_remind_it() -> None:
+    alarm = Alarm()
+    courier.remind(alarm.ring, monotonic() + 10 * PATIENCE)
+    gone = weakref.ref(alarm)
+    del alarm
+    assert gone() is None
+
+
+class Alarm:
+    def __init__(self) -> None:
+        self.rung = threading.Semaphore(0)
+
+    def ring(self) -> None:
+        self.rung.release()
+
+
 def test_it_is_started_again_if_there_was_no_thread_for_it() -> None:
     program = """
 from multiprocessing import get_context
 from pipeproxy import spawn, spawning, submit
-from pipeproxy import _courier
+from pipeproxy._client import _courier
 from tests.test_courier import Desk
 
 with spawning(get_context("fork")):

@@ -15,7 +15,10 @@ from pipeproxy._chains._activities import Activity
 from pipeproxy._chains._deadlocks import Edge, Wait, Waits
 from pipeproxy._chains._sections import Entry, Section
 
+from .children import Child
 from .support import PATIENCE
+
+FORK = get_context("fork")
 
 # Who waits for whom -------------------------------------------------------------------------------
 
@@ -138,6 +141,24 @@ def test_a_circle_in_one_owner_is_ended_in_one_party(context: BaseContext, parti
         with listener.background():
             check([outcomes.get(timeout=PATIENCE) for _ in processes])
         listener.serve(until=processes)
+
+
+@pytest.mark.parametrize("owners", [1, 2])
+def test_a_circle_is_ended_though_its_owners_sleep_until_their_listeners_are_readable(
+    owners: int,
+) -> None:
+    with ExitStack() as stack:
+        listeners = [stack.enter_context(Listener()) for _ in range(owners)]
+        one, other = listeners[0].share(Thing()), listeners[-1].share(Thing())
+        for _ in range(3):  # again, just after they have looked
+            together, outcomes = FORK.Barrier(2), FORK.SimpleQueue()
+            with (
+                Child(FORK, party, one, other, together, outcomes) as first,
+                Child(FORK, party, other, one, together, outcomes) as second,
+            ):
+                first.result(*listeners)
+                second.result(*listeners)
+            check([outcomes.get(), outcomes.get()])
 
 
 @pytest.mark.parametrize("parties", [2, 4])

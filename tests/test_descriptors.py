@@ -144,7 +144,7 @@ def test_a_descriptor_in_a_circle_is_closed_by_the_collector(ends: list[Descript
 
 def test_forgetting_descriptors_warns_of_nothing() -> None:
     program = (
-        "from pipeproxy import _door\n"
+        "from pipeproxy._channels import _door\n"
         "from pipeproxy._system._descriptors import adopt, pipes\n"
         "from pipeproxy.transports.pipe import open_pair\n"
         "ends = []\n"

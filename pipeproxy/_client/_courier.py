@@ -30,7 +30,7 @@ _PAUSE: Final = 0.001
 
 
 class Courier:
-    """Carries flights until nothing of them is in flight any more."""
+    """Carries flights until nothing of them is in flight any more, and tells what time it is."""
 
     def __init__(self) -> None:
         self._reset()
@@ -41,6 +41,8 @@ class Courier:
         #: Those that it waits for, each with its descriptors; none while it does not wait.
         self._seen: dict[Flight, set[int]] = {}
         self._watched: dict[weakref.ref[Descriptor], weakref.WeakMethod[Callable[[], object]]] = {}
+        #: What is to be called at a moment, once.
+        self._reminders: dict[weakref.WeakMethod[Callable[[], object]], float] = {}
         #: A pipe by which its sleep is ended; and whether it was, since it last began to look.
         self._bell: list[Descriptor] = []
         self._is_rung = False
@@ -88,6 +90,18 @@ class Courier:
         if not self._begun:
             self._start()
         self._ring()
+
+    def remind(self, act: Callable[[], object], moment: float) -> None:
+        """Call a method, in its thread, at a moment; if it is asked to again, at the first of them.
+
+        The method's object is not kept for that.
+        """
+        known = weakref.WeakMethod(act)
+        self._reminders[known] = moment = min(moment, self._reminders.get(known, inf))
+        if not self._begun:
+            self._start()
+        if moment < self._wakes and not self._is_rung:
+            self._ring()
 
     def _start(self) -> None:
         if not self._bell:
@@ -150,13 +164,21 @@ class Courier:
                 del self._watched[known]
                 act()
 
+    def _call_whom_it_reminds(self, now: float) -> None:
+        for known, moment in list(self._reminders.items()):
+            if moment <= now:
+                del self._reminders[known]
+                act = known()
+                if act is not None:
+                    act()
+
     def _turn(self) -> None:
         self._wakes = inf  # from here on whatever is new has to ring
         seen: dict[Flight, set[int]] = {}
         lives = [known() for known in list(self._watched)]
         wants = {(end.fileno(), False) for end in (self._bell[0], *lives) if end and not end.closed}
         del lives
-        moment = inf
+        moment = min(list(self._reminders.values()), default=inf)
         for flight in list(self._flights):
             own = flight.wants()
             wants |= own
@@ -176,6 +198,7 @@ class Courier:
                 self._carry(flight)
             elif flight.upcalls:
                 flight.excuse()
+        self._call_whom_it_reminds(now)
         self._mourn()
 
     def wait(self, flight: Flight, is_over: Callable[[], bool], deadline: float | None) -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 from .._chains._residence import Residence
 from .._channels._door import Door, Route
+from .._client._courier import courier
 from .._objects._objects import Objects
 from .._references._direct import Direct
 from .._references._home import Home
@@ -67,6 +68,7 @@ class Listener(Generic[T]):
         self._service = Service(self._route, self._door, self._objects, residence)
         self._turns = Turns(self._service, self._door.wake)
         self._openness = Openness(self._route.pid)
+        self._is_awaited = False  # somebody waits until the descriptor is readable
         direct = Direct(self._openness, self._turns, residence)
         self._home = Home(self._route, self._objects, self._openness, direct)
         _life.at_fork(self)
@@ -117,7 +119,16 @@ class Listener(Generic[T]):
         self._openness.check()
         check_wait(timeout, "timeout")
         deadline = monotonic() + timeout
-        return self._turns.take(partial(self._poll, deadline), deadline) or 0
+        try:
+            return self._turns.take(partial(self._poll, deadline), deadline) or 0
+        finally:
+            self._remind()
+
+    def _remind(self) -> None:
+        """Let the descriptor be readable when something is due that nothing else tells of."""
+        due = self._service.due_in() if self._is_awaited else None
+        if due is not None:
+            courier.remind(self._door.wake, monotonic() + due)
 
     def _poll(self, deadline: float, check: Callable[[], None]) -> int:
         self._openness.check()
@@ -125,8 +136,6 @@ class Listener(Generic[T]):
             left = deadline - monotonic()
             answered = self._service.turn(max(0.0, left))
             if answered or left <= 0 or self._openness.closed:
-                if self._service.postpones and not self._openness.closed:
-                    self._door.wake()  # no descriptor tells when they are due: be polled again
                 return answered
             check()
 
@@ -217,6 +226,9 @@ class Listener(Generic[T]):
             ListenerClosed: this listener is closed.
         """
         self._openness.check()
+        if not self._is_awaited:
+            self._is_awaited = True
+            self._door.wake()  # whatever is to be minded already is seen by the first poll
         return self._service.callers.poller.fileno()
 
     def stats(self) -> Stats:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from .._references._openness import Openness
 from ._service import Service
@@ -10,9 +10,6 @@ from ._turns import Turns
 
 if TYPE_CHECKING:
     import asyncio
-
-#: Seconds between two looks at what cannot wake the loop by itself.
-_LOOK_EVERY: Final = 0.05
 
 
 async def serve(turns: Turns, service: Service, openness: Openness) -> None:
@@ -42,9 +39,7 @@ async def serve(turns: Turns, service: Service, openness: Openness) -> None:
 
     def look_later() -> None:
         """Take another turn when one is due that nothing wakes the loop for."""
-        due = service.dispatch.due_in()
-        if due is None and service.looks:
-            due = _LOOK_EVERY
+        due = service.due_in()
         if looks:
             looks.pop().cancel()
         if due is not None and not ended.done():

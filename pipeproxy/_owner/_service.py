@@ -248,6 +248,10 @@ class Service:
             timeout = _LOOK_EVERY
         return self._until_due(timeout) if self.postpones else timeout
 
+    def due_in(self) -> float | None:
+        """Return the seconds until a turn is due that no descriptor tells of; None if none is."""
+        return self._until_due(_LOOK_EVERY if self.looks else None)
+
     def _until_due(self, timeout: float | None) -> float | None:
         """Return the seconds to wait at most, or fewer: until what waits for a moment is due."""
         due = self.dispatch.due_in()
