@@ -220,7 +220,7 @@ def test_an_owner_that_cannot_prove_itself_is_told_nothing(context: BaseContext)
     proxy, listener = share(Counter())
     with listener, Child(context) as child:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("pipeproxy._owner._service.hello", lambda secret, nonce: bytes(16))
+            patch.setattr("pipeproxy._owner._reception.hello", lambda secret, nonce: bytes(16))
             child.do(call_outcome, proxy)
             kind, name, text = child.result(listener)
         assert (kind, name) == ("raised", ProtocolError.__name__)
