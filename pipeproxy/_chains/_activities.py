@@ -126,6 +126,7 @@ class Here(threading.local):
         server: what lets it serve: the caller in its attribute `in_hand` is who is served. Its
             method `beside` serves others while the thread waits, and `listen` hears what the client
             says meanwhile; each is None if another thread does so.
+        services: those in whose turns it is, which nobody else serves meanwhile; the latest last.
         lower: the activities whose calls wait further down its stack while it serves others.
         tries: the object of which it runs a call that must not wait; see `_waits`.
         cargo: what came with the call that it runs, and with which client's; see `_borrowed`.
@@ -140,6 +141,7 @@ class Here(threading.local):
 
     def __init__(self) -> None:
         self.own = activity_of(_life.token(), _life.thread())
+        self.services: list[Any] = []
         self.lower: list[Activity] = []
         self.waits: list[Any] = []
 

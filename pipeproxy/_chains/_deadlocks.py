@@ -5,6 +5,9 @@ on which it waits; it passes that on to where somebody may wait for *it*: to the
 that it is in, and up the chain that it serves. So all that meet in a circle learn of all of it, and
 the one where the youngest wait is ends that, by an error.
 
+A thread that serves while a call of its waits runs other calls on top of that one, which cannot go
+on until they have ended: whatever it waits for, it waits for them as well.
+
 What is told may be out of date. A circle is believed if all its waits were seen at one moment: the
 latest of them had begun before the first of them was looked at. (Moments are those of the system's
 monotonic clock, which all processes share.)
@@ -15,13 +18,16 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable
+from itertools import pairwise
+from math import nextafter
+from threading import get_ident
 from time import monotonic
 from typing import Final
 
 from .._system import _life
 from .._system._rights import TAKEN, attempt
 from ..errors import DeadlockError
-from ._activities import Activity
+from ._activities import Activity, here
 from ._sections import Section
 
 #: Seconds that a wait lasts before anybody is told of it, and between two times.
@@ -97,6 +103,8 @@ class Waits:
         """In a forked child: those who waited are its parent's."""
         self._waits: dict[Key, Wait] = {}
         self._told: dict[Key, Edge] = {}
+        #: The calls that wait in a thread, each under the next, and when the last began to.
+        self._stacks: dict[int, tuple[list[Activity], float]] = {}
         self._right = threading.RLock()
 
     def begin(self, wait: Wait) -> Wait:
@@ -110,6 +118,21 @@ class Waits:
         with self._right:
             if self._waits.get(_key(wait.activity)) is wait:
                 del self._waits[_key(wait.activity)]
+
+    def stack(self) -> tuple[list[Activity], float]:
+        """Return what was noted of this thread by `note_stack`."""
+        return self._stacks.get(get_ident(), ([], 0.0))
+
+    def note_stack(self, activities: list[Activity], since: float) -> None:
+        """Note which calls wait in this thread, each under the next.
+
+        Args:
+            since: when the last of them began to.
+        """
+        if activities:
+            self._stacks[get_ident()] = activities, since
+        else:
+            self._stacks.pop(get_ident(), None)
 
     def look(self, wait: Wait) -> list[Edge] | None:
         """Look for a circle with this wait; return what is to be told of it, None if nothing."""
@@ -151,9 +174,11 @@ class Waits:
         """Return the waits that follow from one another, up to one that closes a circle."""
         edges: list[Edge] = []
         seen = {key}
+        stacks = self._edges_of_stacks()
         while len(edges) < _MOST:
-            wait = self._waits.get(key)
-            edge = wait.edge() if wait is not None else self._told.get(key)
+            wait, edge = self._waits.get(key), stacks.get(key)
+            if edge is None:
+                edge = wait.edge() if wait is not None else self._told.get(key)
             if edge is None:
                 break
             edges.append(edge)
@@ -162,6 +187,20 @@ class Waits:
                 break
             seen.add(key)
         return edges
+
+    def _edges_of_stacks(self) -> dict[Key, Edge]:
+        """Return whom those wait for who are under others."""
+        stacks = dict(self._stacks)
+        own, since = self.stack()
+        if here.served is not None and here.lower == own:  # what runs on top of them, just now
+            stacks[get_ident()] = [*own, here.activity], since
+        what = f"a call in process {os.getpid()} under another one"
+        return {
+            _key(lower): (_key(lower), _key(upper), nextafter(since, 0.0), monotonic(), what)
+            for activities, since in stacks.values()
+            for lower, upper in pairwise(activities)
+            if lower is not upper
+        }
 
     def _judge(self, circle: list[Edge]) -> None:
         """End the youngest wait of a circle, if it is one and if that is here."""

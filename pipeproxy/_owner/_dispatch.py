@@ -65,7 +65,8 @@ class Dispatch:
 
     Attributes:
         guest: the thread that polls only waits for something itself. So it runs calls of those only
-            whom somebody may be waiting for: who are in a section, or belong to what waits.
+            whom somebody may be waiting for: who are in a section, or belong to what waits. If it
+            is not the one that serves it runs none, as else nobody could serve while one waits.
         later: callers whose frames it did not serve as a guest.
         below: callers who need what a call further down the stack is in.
         admission: who may go on, and who waits in line.
@@ -194,7 +195,7 @@ class Dispatch:
         section, activity = shared.section, served.activity
         apart = frame[3] in shared.elsewhere
         waited_for = activity.sections or activity in here.lower
-        if self.guest and not apart and not (waited_for and self._may_run(shared)):
+        if self.guest and not apart and not (waited_for and self._residence.is_here()):
             if caller not in self.later:  # else it was asked to answer upcalls, and did
                 self.later.append(caller)
             return None
@@ -256,7 +257,7 @@ class Dispatch:
         return min((seconds for seconds in due if seconds is not None), default=None)
 
     def _may_run_batch(self, shared: Shared) -> bool:
-        return not shared.section.runs_here() and not (self.guest and not self._may_run(shared))
+        return not shared.section.runs_here() and (not self.guest or self._residence.is_here())
 
     def _run(self, errand: Errand) -> Reply:
         """Run a call whose activity may be in the section."""
@@ -290,11 +291,6 @@ class Dispatch:
             caller.errand = errand
         section.settle()
         return reply
-
-    def _may_run(self, shared: Shared) -> bool:
-        """Whether this thread may run calls of an object, as a guest."""
-        face = shared.face
-        return self._residence.is_here() or not (face.resides or face.is_async)
 
     def _rise(self) -> None:
         """Look again at what needed a call further down the stack: one has ended."""

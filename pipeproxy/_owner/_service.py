@@ -16,7 +16,8 @@ from threading import get_ident
 from time import monotonic
 from typing import Final, TypeVar
 
-from .._chains._activities import here
+from .._chains._activities import Activity, here
+from .._chains._deadlocks import waits
 from .._chains._residence import Residence
 from .._channels._door import Door, Route
 from .._channels._wire import FAREWELL, header
@@ -53,6 +54,7 @@ class Service:
         batches: those of calls that wait for others.
         upcalls: calls of objects that clients hold.
         waited: seconds spent so far outside of turns, or waiting in them.
+        wake: ends a wait of the thread that serves.
     """
 
     def __init__(
@@ -64,6 +66,7 @@ class Service:
     ) -> None:
         self.closed = False
         self.waited = 0.0
+        self.wake = door.wake
         self._door, self._objects = door, objects
         self.residence = residence
         self._publisher = Publisher(route, objects, residence)
@@ -95,12 +98,14 @@ class Service:
 
     def take(self, turns: Callable[[], T]) -> T:
         """Return ``turns()``, which takes turns, in this thread; or one, inside of another one."""
-        outer = self._thread, here.server, here.serves
+        outer, services = (self._thread, here.server, here.serves), here.services
         try:
             self._thread, here.server, here.serves = get_ident(), self._attendance, None
+            here.services = services if self in services else [*services, self]
             return turns()
         finally:
             self._thread, here.server, here.serves = outer
+            here.services = services
             if self._attendance.has_news() and not self.closed:
                 self._door.wake()
 
@@ -119,10 +124,15 @@ class Service:
             self._attendance.take_up(self.dispatch.later)
         return self._turn(timeout)
 
-    def guest_turn(self, timeout: float) -> int:
-        """As `turn`, for a thread that itself waits for a section: see `Dispatch.guest`."""
+    def guest_turn(self, timeout: float, since: float) -> int:
+        """As `turn`, for a thread that itself waits for a section: see `Dispatch.guest`.
+
+        If it is the one that serves, nobody else may, and after a while it serves all.
+        """
         self._attendance.recover()
-        return self._turn_as(True, timeout)
+        if self.residence.is_here():
+            return self.nested_turn(timeout, since)
+        return self._turn_on_top(here.activity, True, timeout, since)
 
     def nested_turn(self, timeout: float, since: float) -> int:
         """As `turn`, in a call that is served; its caller keeps its place meanwhile.
@@ -133,25 +143,21 @@ class Service:
                 as the stack is not too deep for that.
         """
         self._since = monotonic()  # what has passed until now was no waiting
-        attendance = self._attendance
+        attendance, activity = self._attendance, here.activity
         guest = monotonic() - since < _LOOK_EVERY or len(here.lower) >= _DEEPEST
         if not guest:
             attendance.take_up(self.dispatch.later)
-        lower = here.lower
-        deeper = [*lower, here.activity]
         outer, attendance.in_hand = attendance.in_hand, None
         try:
-            here.lower = deeper
             if outer is not None:  # else a dead client's, in whose place nobody is
                 outer.serving = outer.parked = True
                 attendance.balance(outer)
-            return self._turn_as(guest, timeout)
+            return self._turn_on_top(activity, guest, timeout, since)
         except BaseException:
             attendance.recover()
             raise
         finally:
             attendance.in_hand = outer
-            here.lower = lower
             if outer is not None:
                 outer.serving = outer.parked = False
                 attendance.balance(outer)
@@ -170,19 +176,18 @@ class Service:
         left = _deadline.left(deadline)
         if left == 0:
             raise _deadline.passed()
-        seconds = self._until_due(_LOOK_EVERY if left is None else min(left, _LOOK_EVERY))
-        wants = {number for number in (reader, self.callers.poller.fileno()) if number is not None}
-        ready = wait_for(*((number, False) for number in wants), timeout=seconds)
-        if reader not in ready:
-            Context().run(self.nested_turn, 0, since)
+        meanwhile(reader, _LOOK_EVERY if left is None else min(left, _LOOK_EVERY), since)
 
-    def _turn_as(self, guest: bool, timeout: float) -> int:
-        outer = self.dispatch.guest
+    def _turn_on_top(self, activity: Activity, guest: bool, timeout: float, since: float) -> int:
+        """Take a turn on top of what waits in this thread, since then."""
+        outer, lower, stack = self.dispatch.guest, here.lower, waits.stack()
         try:
-            self.dispatch.guest = guest
+            self.dispatch.guest, here.lower = guest, [*lower, activity]
+            waits.note_stack(here.lower, since)
             return self.take(partial(self._turn, timeout))
         finally:
-            self.dispatch.guest = outer
+            self.dispatch.guest, here.lower = outer, lower
+            waits.note_stack(*stack)
 
     def _turn(self, timeout: float | None) -> int:
         attendance = self._attendance
@@ -331,3 +336,24 @@ class Service:
             client.borrowed.clear()
             if client.life is not None:
                 client.life.close()
+
+
+def meanwhile(reader: int | None, seconds: float, since: float) -> None:
+    """Wait for a moment, or until a descriptor is readable, in a call that is served.
+
+    All in whose turns this thread is are served meanwhile, as nobody else can.
+
+    Args:
+        seconds: how long at most.
+        since: see `Service.nested_turn`.
+    """
+    services: list[Service] = here.services
+    numbers = {service.callers.poller.fileno() for service in services}
+    if reader is not None:
+        numbers.add(reader)
+    dues = [due for service in services if (due := service.due_in()) is not None]
+    ready = wait_for(*((number, False) for number in numbers), timeout=min([seconds, *dues]))
+    if reader not in ready:
+        # What is served is none of this call's business: not in its context.
+        for service in reversed(services):
+            Context().run(service.nested_turn, 0, since)

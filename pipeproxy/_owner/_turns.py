@@ -15,11 +15,12 @@ from threading import get_ident
 from time import monotonic
 from typing import Any, Final, TypeVar, cast
 
+from .._chains._activities import here
 from .._system._bell import Bell
 from .._system._rights import TAKEN, attempt
 from .._system._sigint import Deferred
 from ..transports.pipe import wait_for
-from ._service import Service
+from ._service import Service, meanwhile
 
 T = TypeVar("T")
 
@@ -50,7 +51,8 @@ class Turns:
         service.upcalls.wait, service.upcalls.wake = self.wait, self.let_go
         self._right: Any = threading.RLock()
         self._serving = False  # in earnest, not as a guest
-        self._guests_from = 0.0  # when a guest may serve again
+        self._wished = 0.0  # when somebody wanted to serve in a guest's place
+        self._left = 0.0  # when a guest left something to the thread that serves
         self._loop: Any = None  # an event loop that serves
         self._loop_thread = 0
 
@@ -82,9 +84,10 @@ class Turns:
         """
         self.check_free()
         while (done := attempt(self._right, partial(self._serve, serve))) is TAKEN:
-            self._guests_from = monotonic() + _GIVE_WAY  # also for who comes again and never waits
+            self._wished = monotonic()  # also for who comes again and never waits
             self.wake()
-            if deadline is not None and monotonic() > deadline:
+            # A moment later at the earliest: who is told to poll again at once would be in the way.
+            if deadline is not None and monotonic() > deadline + _PAUSE:
                 return None
             wait_for(timeout=_PAUSE)
             self.check_free()
@@ -99,20 +102,30 @@ class Turns:
             since: when the loop began.
         """
         seconds = _LOOK_EVERY if seconds is None else min(seconds, _LOOK_EVERY)
-        pause = self._guests_from - monotonic()
-        # The calls that are served are none of this thread's business: not in its context.
         if self._is_mine():
-            Context().run(self._service.nested_turn, seconds, since)
-        elif self._is_looped():
-            bell.wait(seconds)
-        elif pause > 0:
-            bell.wait(min(seconds, pause))
-        elif attempt(self._right, partial(self._be_guest, seconds)) is TAKEN:
-            bell.wait(seconds)
-        elif self._service.puts_off:
+            meanwhile(None, seconds, since)
+        elif here.services:
+            serves = self._serve_as_guest(0, since) or self._service.residence.is_here()
+            number = self._service.callers.poller.fileno() if serves else None
+            meanwhile(number, seconds, since)
+        elif not self._serve_as_guest(seconds, since):
+            pause = self._left + _LEAVE - monotonic()
+            bell.wait(min(seconds, pause) if pause > 0 else seconds)
+
+    def _serve_as_guest(self, seconds: float, since: float) -> bool:
+        """Take a turn and return True, if nobody else serves, or wants to."""
+        now = monotonic()
+        if self._is_looped() or now - self._wished < _GIVE_WAY:
+            return False
+        if now - self._left < _LEAVE and not self._service.residence.is_here():
+            return False
+        if attempt(self._right, partial(self._be_guest, seconds, since)) is TAKEN:
+            return False
+        if self._service.puts_off:
             # Who may do it sleeps, maybe, until the listener is readable; what made it so is taken.
-            self._guests_from = monotonic() + _LEAVE
+            self._left = monotonic()
             self.wake()
+        return True
 
     def let_go(self) -> None:
         """Let whoever serves look at what this thread, as a guest, put off."""
@@ -129,11 +142,12 @@ class Turns:
             self._serving = False
             self._close_if_due()
 
-    def _be_guest(self, seconds: float) -> None:
+    def _be_guest(self, seconds: float, since: float) -> None:
         try:
             if not self._service.closed:
                 with Deferred(self.wake, self._is_mine):
-                    Context().run(self._service.guest_turn, seconds)
+                    # What is served is none of this thread's business: not in its context.
+                    Context().run(self._service.guest_turn, seconds, since)
         finally:
             self._close_if_due()
 

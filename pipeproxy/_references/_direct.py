@@ -10,7 +10,7 @@ from collections.abc import Callable
 from functools import partial
 from itertools import count
 from time import monotonic
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from .._chains._activities import here
 from .._chains._deadlocks import Wait, waits
@@ -22,6 +22,9 @@ from .._system import _deadline
 from .._system._bell import Bell
 from ._openness import Openness
 from ._references import pass_on
+
+#: Seconds that a call waits for the end of another before it stands in line.
+_MOMENT: Final = 0.02
 
 
 class Waits(Protocol):
@@ -108,16 +111,25 @@ class Direct:
 
     def _run_by_right(self, shared: Shared, member: int, call: Callable[[], Any]) -> Any:
         """Run a call by the right of its object's section, at once or when its turn has come."""
-        section = shared.section
+        section, right = shared.section, shared.section.right
         if not here.waits:
+            owned = right._is_owned()
             try:
-                with section.right:
-                    if section.holder is None and not section.line:
-                        outer, section.runner = section.runner, here.activity
-                        try:
-                            return call()
-                        finally:
-                            section.runner = outer
+                # For a moment only: who has it may wait for what this thread is in.
+                if owned or right.acquire(timeout=_MOMENT):
+                    with right:
+                        if not owned:
+                            right.release()  # as `attempt` does
+                        if section.holder is None and not section.line:
+                            outer, section.runner = section.runner, here.activity
+                            try:
+                                return call()
+                            finally:
+                                section.runner = outer
+            except BaseException:
+                if not owned and right._is_owned():
+                    right.release()
+                raise
             finally:
                 if section.line or section.holder is not None:
                     section.settle()
@@ -163,8 +175,10 @@ class Direct:
         if any(map(section.is_held_by, here.lower)):
             raise stuck()
         bell = Bell()
-        entry = Entry(here.activity, partial(self._tell, bell), {**numbers})
-        wait = Wait(here.activity, section, what, partial(self._tell, bell))
+        wakes = {self._turns.wake, *(service.wake for service in here.services)}
+        tell = partial(_tell, bell, wakes)
+        entry = Entry(here.activity, tell, {**numbers})
+        wait = Wait(here.activity, section, what, tell)
         outer = here.waits
         here.waits = [*outer, section]
         try:
@@ -192,9 +206,12 @@ class Direct:
             if wait.verdict is not None:
                 raise wait.verdict
 
-    def _tell(self, bell: Bell) -> None:
-        bell.ring()
-        self._turns.wake()
+
+def _tell(bell: Bell, wakes: set[Callable[[], None]]) -> None:
+    """Wake a thread that waits, whether by its bell or as it serves."""
+    bell.ring()
+    for wake in wakes:
+        wake()
 
 
 def leave(section: Section, entering: int) -> None:
