@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from contextlib import ExitStack
 from multiprocessing import get_context
 from multiprocessing.context import BaseContext
@@ -10,12 +11,13 @@ from typing import Any
 
 import pytest
 
-from pipeproxy import DeadlockError, Listener, locked, spawn, spawning
+from pipeproxy import DeadlockError, Listener, by_ref, locked, spawn, spawning
 from pipeproxy._chains._activities import Activity
 from pipeproxy._chains._deadlocks import Edge, Wait, Waits
 from pipeproxy._chains._sections import Entry, Section
+from pipeproxy._proxies._proxy import link_of
 
-from .children import Child
+from .children import Child, outcome, poll_until
 from .support import PATIENCE
 
 FORK = get_context("fork")
@@ -106,8 +108,19 @@ def test_what_is_passed_on_says_all_that_follows_from_it() -> None:
 
 
 class Thing:
+    def __init__(self, other: Any = None) -> None:
+        self.other = other
+
     def use(self) -> str:
         return "used"
+
+    def use_other(self, together: Any = None) -> str:
+        if together is not None:
+            together.wait(PATIENCE)
+        return str(self.other.use())
+
+    def call(self, function: Callable[[], str]) -> str:
+        return function()
 
 
 def party(mine: Thing, wanted: Thing, together: Any, outcomes: Any) -> None:
@@ -141,6 +154,75 @@ def test_a_circle_in_one_owner_is_ended_in_one_party(context: BaseContext, parti
         with listener.background():
             check([outcomes.get(timeout=PATIENCE) for _ in processes])
         listener.serve(until=processes)
+
+
+def test_a_circle_of_calls_at_home_is_ended_in_one_of_them() -> None:
+    together = threading.Barrier(2)
+    outcomes: list[Any] = []
+    with Listener() as one, Listener() as other, one.background(), other.background():
+        targets = Thing(), Thing()
+        first, second = one.share(targets[0]), other.share(targets[1])
+        targets[0].other, targets[1].other = second, first
+
+        def use_other(thing: Any) -> None:
+            outcomes.append(outcome(thing.use_other, together))
+
+        threads = [threading.Thread(target=use_other, args=(thing,)) for thing in (first, second)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(PATIENCE)
+    assert sorted(said[:2] for said in outcomes) == [ENDED, USED]
+
+
+def call_back(thing: Any, called: Any, go_on: Any) -> Any:
+    def function() -> str:
+        called.set()
+        assert go_on.wait(PATIENCE)
+        return "called"
+
+    return thing.call(by_ref(function))
+
+
+def test_a_circle_through_the_stack_of_the_thread_that_serves_is_ended() -> None:
+    """What runs on top of a call that waits keeps that from going on."""
+    called, go_on = FORK.Event(), FORK.Event()
+    inside, want = threading.Event(), threading.Event()
+    outcomes: list[Any] = []
+    with Listener() as listener:
+        below, wanted = listener.share(Thing()), listener.share(Thing())
+        above = listener.share(Thing(wanted))
+
+        def want_both() -> None:
+            with locked(wanted):
+                inside.set()
+                assert want.wait(PATIENCE)
+                outcomes.append(outcome(below.use))
+
+        thread = threading.Thread(target=want_both)
+        with (
+            Child(FORK, call_back, below, called, go_on) as first,
+            Child(FORK) as second,
+            listener.background(),
+        ):
+            assert called.wait(PATIENCE)
+            thread.start()
+            assert inside.wait(PATIENCE)
+            second.do(outcome, above.use_other)
+            poll_until(lambda: section_of(listener, wanted).line)
+            want.set()
+            thread.join(PATIENCE)
+            outcomes.append(second.result())
+            go_on.set()
+            assert first.result() == "called"
+    assert sorted(said[:2] for said in outcomes) == [ENDED, USED]
+
+
+ENDED, USED = ("raised", "DeadlockError"), ("returned", "used")
+
+
+def section_of(listener: Listener[Any], proxy: Any) -> Section:
+    return listener._objects.find(link_of(proxy).number).section
 
 
 @pytest.mark.parametrize("owners", [1, 2])

@@ -56,6 +56,9 @@ class Register:
     def say(self, word: str) -> None:
         self.words.append(word)
 
+    def thread(self) -> int:
+        return threading.get_ident()
+
     def pass_on(self, word: str) -> None:
         self.words.append("before")
         self.other.say(word)
@@ -604,6 +607,48 @@ def test_what_a_guest_may_not_run_is_told_to_who_sleeps_until_the_listener_is_re
         assert inside.answer() == 2
         inside.leave()
         poll_until(lambda: not thread.is_alive(), listener)
+
+
+def test_a_thread_that_never_serves_runs_no_call_of_a_client(
+    served: tuple[Any, Listener[Any]],
+) -> None:
+    proxy, listener = served
+    with Inside(listener, proxy) as inside:
+        thread = threading.Thread(target=proxy.add, args=(1,))
+        thread.start()
+        poll_until(line_of(listener, proxy))
+        inside.send("thread")
+        poll_until(lambda: listener._service.dispatch.later)
+        assert inside.answer() == threading.get_ident()
+        inside.leave()
+        thread.join(PATIENCE)
+
+
+def call_inside(proxy: Any, other: Any, inside: Any, go_on: Any) -> Any:
+    with locked(proxy):
+        inside.set()
+        assert go_on.wait(PATIENCE)
+        return other.add(1)
+
+
+def test_who_waits_for_one_listener_goes_on_serving_another() -> None:
+    inside, go_on = FORK.Event(), FORK.Event()
+    with Listener[Any]() as one, Listener[Any]() as other:
+        wanted, free = other.share(Register()), one.share(Register())
+        waiting = one.share(Register(wanted))
+        with Child(FORK, call_inside, wanted, free, inside, go_on) as holder:
+            poll_until(inside.is_set, one, other)
+            with Child(FORK, pass_on, waiting, "later") as later:
+                thread = threading.Thread(target=set_when, args=(line_of(other, wanted), go_on))
+                thread.start()
+                assert holder.result(one, other) == 1
+                later.result(one, other)
+                thread.join(PATIENCE)
+
+
+def set_when(reached: Callable[[], bool], event: Any) -> None:
+    poll_until(reached)
+    event.set()
 
 
 @proxied(home="queue")
