@@ -348,12 +348,15 @@ def meanwhile(reader: int | None, seconds: float, since: float) -> None:
         since: see `Service.nested_turn`.
     """
     services: list[Service] = here.services
+    # What is served is none of this call's business: not in its context.
+    if reader is None and len(services) == 1:  # as nearly always
+        Context().run(services[0].nested_turn, seconds, since)
+        return
     numbers = {service.callers.poller.fileno() for service in services}
     if reader is not None:
         numbers.add(reader)
     dues = [due for service in services if (due := service.due_in()) is not None]
     ready = wait_for(*((number, False) for number in numbers), timeout=min([seconds, *dues]))
     if reader not in ready:
-        # What is served is none of this call's business: not in its context.
         for service in reversed(services):
             Context().run(service.nested_turn, 0, since)

@@ -1,7 +1,8 @@
 """Who serves a listener: one thread at a time, whichever takes the right to.
 
 A thread that waits for a section at home serves as a *guest* while nobody else does, and gives way
-to whoever wants to.
+to whoever wants to. It lets clients in and buries them, and moves their frames; their calls are run
+by the thread that serves, or served last, and by no other.
 """
 
 from __future__ import annotations
