@@ -14,6 +14,8 @@ import pytest
 
 from pipeproxy import batch, notify, share, spawn, spawning, submit
 from pipeproxy._client._courier import courier
+from pipeproxy._system import _life
+from pipeproxy._system._descriptors import Descriptor
 
 from .children import Child, poll_until, run_program
 from .support import PATIENCE, fork
@@ -144,6 +146,18 @@ def test_it_keeps_nobody_alive_to_remind_it() -> None:
     gone = weakref.ref(alarm)
     del alarm
     assert gone() is None
+
+
+def test_it_goes_on_when_a_life_that_it_watches_is_closed() -> None:
+    life, alarm = _life.descriptor(), Alarm()
+    assert life is not None
+    watched = Descriptor(os.dup(life.fileno()), "rb")
+    courier.watch(watched, alarm.ring)
+    watched.close()
+    courier.remind(alarm.ring, monotonic())
+    assert alarm.rung.acquire(timeout=PATIENCE)
+    courier.remind(alarm.ring, monotonic())
+    assert alarm.rung.acquire(timeout=PATIENCE)
 
 
 class Alarm:

@@ -158,7 +158,8 @@ class Courier:
         """Tell of the dead, and forget whom nobody asks for any more."""
         for known, method in list(self._watched.items()):
             life, act = known(), method()
-            if life is None or act is None:
+            # A reference gives out what another thread is just about to forget, and has closed.
+            if life is None or life.closed or act is None:
                 del self._watched[known]
             elif _life.is_dead(life):
                 del self._watched[known]
