@@ -150,7 +150,7 @@ def test_one_of_another_chain_says_where_that_came_through(
 
 def test_of_channels_that_want_one_at_once_the_first_has_it(owner: Owner) -> None:
     one, other = SimpleNamespace(asked={}), SimpleNamespace(asked={})
-    asked = Asked(IDENT, lambda: b"frames")
+    asked = Asked(IDENT, lambda: b"frames", [])
     assert asked.caller is None
     assert asked.take(one)  # type: ignore[arg-type]
     assert not asked.take(other)  # type: ignore[arg-type]

@@ -140,21 +140,24 @@ class Waits:
             edges = self._way_from(_key(wait.activity))
             if not edges:
                 return None
-            if edges[-1][1] == edges[0][0]:
+            if _is_circle(edges):
                 self._judge(edges)
                 return None if wait.verdict is not None else edges
             return edges if wait.is_due() else None
 
-    def hear(self, edges: list[Edge]) -> list[Edge]:
+    def hear(self, edges: list[Edge], *, runs: bool = True) -> list[Edge]:
         """Note what others told of their waits, and look for circles.
+
+        Args:
+            runs: they were told to the call that this thread serves, or runs at home; else by it.
 
         Returns:
             What is to be passed on: these waits, and what is known to follow from them.
         """
         with self._right:
             self._note(edges)
-            self._judge_all()
-            return self._way_from(edges[0][0]) if edges else []
+            self._judge_all(runs)
+            return self._way_from(edges[0][0], runs) if edges else []
 
     def _note(self, edges: list[Edge]) -> None:
         old = monotonic() - _OUTDATED
@@ -164,17 +167,25 @@ class Waits:
             if known is None or known[3] < edge[3]:
                 self._told[edge[0]] = edge
 
-    def _judge_all(self) -> None:
+    def _judge_all(self, runs: bool) -> None:
         for key in list(self._waits):
-            way = self._way_from(key)
-            if way and way[-1][1] == key:
+            way = self._way_from(key, runs)
+            if _is_circle(way):
                 self._judge(way)
 
-    def _way_from(self, key: Key) -> list[Edge]:
+    def _way_from(self, key: Key, runs: bool = True) -> list[Edge]:
         """Return the waits that follow from one another, up to one that closes a circle."""
+        stacks = self._edges_of_stacks(runs)
+        way = self._follow(key, stacks)
+        if stacks and not _is_circle(way):
+            # Who is under others may wait for something else as well.
+            other = self._follow(key, {})
+            return other if _is_circle(other) else way
+        return way
+
+    def _follow(self, key: Key, stacks: dict[Key, Edge]) -> list[Edge]:
         edges: list[Edge] = []
         seen = {key}
-        stacks = self._edges_of_stacks()
         while len(edges) < _MOST:
             wait, edge = self._waits.get(key), stacks.get(key)
             if edge is None:
@@ -188,18 +199,19 @@ class Waits:
             seen.add(key)
         return edges
 
-    def _edges_of_stacks(self) -> dict[Key, Edge]:
-        """Return whom those wait for who are under others."""
+    def _edges_of_stacks(self, runs: bool) -> dict[Key, Edge]:
+        """Return whom those wait for who are under others, each where it is uppermost."""
         stacks = dict(self._stacks)
         own, since = self.stack()
-        if here.served is not None and here.lower == own:  # what runs on top of them, just now
+        if runs and here.served is not None and here.lower == own:
+            # What runs on top of them just now.
             stacks[get_ident()] = [*own, here.activity], since
         what = f"a call in process {os.getpid()} under another one"
         return {
             _key(lower): (_key(lower), _key(upper), nextafter(since, 0.0), monotonic(), what)
             for activities, since in stacks.values()
-            for lower, upper in pairwise(activities)
-            if lower is not upper
+            for place, (lower, upper) in enumerate(pairwise(activities), 1)
+            if lower not in activities[place:]
         }
 
     def _judge(self, circle: list[Edge]) -> None:
@@ -215,6 +227,10 @@ class Waits:
                 f"given up, so that the others go on"
             )
             wait.wake()
+
+
+def _is_circle(way: list[Edge]) -> bool:
+    return bool(way) and way[-1][1] == way[0][0]
 
 
 def _key(activity: Activity) -> Key:

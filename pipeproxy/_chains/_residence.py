@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 from collections import deque
 from collections.abc import Callable
 from contextvars import copy_context
-from threading import get_ident
 from time import monotonic
 from typing import Any, Final
 
@@ -37,13 +37,17 @@ class Residence:
     """
 
     def __init__(self, wake: Callable[[], None]) -> None:
-        self.thread = get_ident()
+        self.thread = threading.current_thread()
         self.calls: deque[_Call] = deque()
         self._wake = wake
 
     def is_here(self) -> bool:
         """Whether this is the thread that such objects are bound to."""
-        return self.thread == get_ident()
+        return self.thread is threading.current_thread()
+
+    def is_left(self) -> bool:
+        """Whether that thread has ended."""
+        return not self.thread.is_alive()
 
     def run(self, function: Callable[[], Any], check_open: Callable[[], None]) -> Any:
         """Let the thread that serves call a function, and return what that returns.

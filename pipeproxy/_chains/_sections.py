@@ -112,10 +112,18 @@ class Section:
         if not self.line and not self.runs_here():
             attempt(self.right, partial(self._take, entry))
         if not self.is_held_by(entry.activity):
-            self.line.append(entry)
+            self._stand(entry)
             self._changes += 1
             self.settle()
         return self.is_held_by(entry.activity)
+
+    def _stand(self, entry: Entry) -> None:
+        """Stand in line: before those who wait further down this thread's stack, else last."""
+        for place, other in enumerate(list(self.line)):
+            if other.activity in here.lower and other is not self.holder:
+                self.line.insert(place, entry)
+                return
+        self.line.append(entry)
 
     def _take(self, entry: Entry) -> None:
         if self.holder is None and not self.line:

@@ -195,7 +195,7 @@ class Exchange:
                         line.busy = False
                         return kind, data[HEADER_SIZE:]
                 frames = line.decoder.feed(data)
-            reply = self._await_reply(line, frames, None)
+            reply = self._await_reply(line, frames, None, 0.0)
         except BaseException:
             line.close()
             raise
@@ -219,6 +219,7 @@ class Exchange:
             if in_flight is not None:
                 return in_flight
         line.ident, line.busy = ident, True
+        since = monotonic()  # before anybody can know of the call
         try:
             size, news = len(payload), None
             if size > LIMIT:
@@ -233,7 +234,7 @@ class Exchange:
             else:
                 line.send(head)
                 line.send(payload)
-            reply = self._await_reply(line, [], deadline)
+            reply = self._await_reply(line, [], deadline, since)
         except BaseException as error:
             if isinstance(error, CallTimeout) and not line.unsent:
                 line.busy = False
@@ -247,15 +248,17 @@ class Exchange:
             self._held.told(news)
         return reply
 
-    def _await_reply(self, line: Line, frames: list[Frame], deadline: float | None) -> Reply:
+    def _await_reply(
+        self, line: Line, frames: list[Frame], deadline: float | None, since: float
+    ) -> Reply:
         """Return the reply to the latest call, once it has come.
 
         Args:
             frames: what has come so far.
+            since: when it began to wait, if this thread serves.
         """
         server = here.server
         beside = None if server is None else server.beside
-        since = monotonic() if beside else 0.0
         while (reply := self._own_reply(line, frames)) is None:
             if line.unsent:
                 self.lines.wait_to_write(line, deadline)
@@ -316,12 +319,13 @@ class Exchange:
         server = here.server
         asking = Asking(ident, None if server is None else server.alert)
         waits: weakref.ref[Pending] = weakref.ref(asking)
+        since = monotonic()
         try:
             flight.asking.append(waits)
             if not flight.put(frame, asking):
                 return None
             flight.hurry()
-            return self._wait_in_flight(flight, asking, deadline)
+            return self._wait_in_flight(flight, asking, deadline, since)
         except BaseException:
             flight.forget(asking)
             line.said = asking.sent
@@ -331,8 +335,9 @@ class Exchange:
         finally:
             flight.asking.remove(waits)
 
-    def _wait_in_flight(self, flight: Flight, asking: Asking, deadline: float | None) -> Reply:
-        since = monotonic()
+    def _wait_in_flight(
+        self, flight: Flight, asking: Asking, deadline: float | None, since: float
+    ) -> Reply:
         while True:
             if courier.is_here():  # in a callback: nobody else would receive the reply
                 courier.wait(flight, asking.is_told, deadline)

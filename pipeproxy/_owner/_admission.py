@@ -109,9 +109,10 @@ class Admission:
 
     def unblock(self) -> None:
         """Look again at what others wait for: whoever was to tell may have been interrupted."""
+        wanted = {caller.wait.section for caller in list(self.lined) if caller.wait is not None}
         for section in list(self.blocked):
             section.settle()
-            if not section.line:
+            if not section.line and section not in wanted:
                 self.blocked.discard(section)
         if monotonic() - self._looked > _LOOK_EVERY:
             self._looked = monotonic()

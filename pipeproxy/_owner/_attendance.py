@@ -127,6 +127,12 @@ class Attendance:
             self.ready.append(callers[0])
             callers.popleft()
 
+    def take_back(self, callers: deque[Caller], some: list[Caller]) -> None:
+        """As `take_up`, for some of those only."""
+        for caller in some:
+            self.ready.append(caller)
+            callers.remove(caller)
+
     def resume(self, caller: Caller) -> None:
         """Serve, in this turn or the next, a caller that had to wait; any thread may ask for it."""
         self.ready.append(caller)

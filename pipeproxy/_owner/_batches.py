@@ -138,7 +138,7 @@ class Batches:
 
     def due_in(self, may_run: Callable[[Shared], bool]) -> float | None:
         """Return the seconds until a batch is to be run; None if none waits."""
-        moments = [batch.due for batch in self.waiting if may_run(batch.shared)]
+        moments = [batch.due for batch in list(self.waiting) if may_run(batch.shared)]
         return max(0.0, min(moments) - monotonic()) if moments else None
 
     def run(self, channels: int, may_run: Callable[[Shared], bool]) -> int:

@@ -121,6 +121,7 @@ class Caller(Channel):
         taken: the ident of that call and the same, for as long as no other has taken something.
         errand: that call, if it is a worker's.
         tasks: those of its calls that run as tasks, or wait in batches, by their keys.
+        chain: the activity of its first call, if that was put off.
         alone: the idents of calls that run in no batch, as they had to wait.
         running: the ident of the call that runs just now, unless it is a task; or of the latest.
         answered: how many calls, of all channels, were answered when one of this one was.
@@ -135,6 +136,7 @@ class Caller(Channel):
         "alone",
         "answered",
         "asked",
+        "chain",
         "client",
         "ended",
         "entry",
@@ -175,6 +177,7 @@ class Caller(Channel):
         self.errand: Errand | None = None
         self.tasks: dict[object, Errand] = {}
         self.alone: set[int] = set()
+        self.chain: Activity | None = None
         self.running = self.given_up = self.answered = 0
         self.worker: Any = None
         self.undo: Callable[[], object] | None = None

@@ -195,9 +195,10 @@ class Dispatch:
         section, activity = shared.section, served.activity
         apart = frame[3] in shared.elsewhere
         waited_for = activity.sections or activity in here.lower
-        if self.guest and not apart and not (waited_for and self._residence.is_here()):
+        if self.guest and not apart and not (waited_for and self._may_run(shared)):
             if caller not in self.later:  # else it was asked to answer upcalls, and did
                 self.later.append(caller)
+            caller.chain = activity
             return None
         where = name_of(shared.members.plain, frame[3])
         runs = section.runs_here()
@@ -257,7 +258,7 @@ class Dispatch:
         return min((seconds for seconds in due if seconds is not None), default=None)
 
     def _may_run_batch(self, shared: Shared) -> bool:
-        return not shared.section.runs_here() and (not self.guest or self._residence.is_here())
+        return not shared.section.runs_here() and (not self.guest or self._may_run(shared))
 
     def _run(self, errand: Errand) -> Reply:
         """Run a call whose activity may be in the section."""
@@ -292,6 +293,16 @@ class Dispatch:
         section.settle()
         return reply
 
+    def _may_run(self, shared: Shared) -> bool:
+        """Whether this thread may run calls of an object, as a guest."""
+        if self._residence.is_here():
+            return True
+        return self._residence.is_left() and not (shared.face.resides or shared.face.is_async)
+
+    def needed(self) -> list[Caller]:
+        """Return those who were put off, and whom somebody may be waiting for by now."""
+        return [c for c in self.later if c.chain is not None and c.chain.sections]
+
     def _rise(self) -> None:
         """Look again at what needed a call further down the stack: one has ended."""
         self.later.extend(self.below)
@@ -314,7 +325,7 @@ class Dispatch:
         if kind == ENTER:
             return self._enter(caller, frame)
         if kind == WAITS:
-            waits.hear(codec.decode(payload))
+            waits.hear(codec.decode(payload), runs=False)
             caller.frames.popleft()
             return SILENCE
         if kind == CANCEL:

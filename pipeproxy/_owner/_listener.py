@@ -126,9 +126,13 @@ class Listener(Generic[T]):
 
     def _remind(self) -> None:
         """Let the descriptor be readable when something is due that nothing else tells of."""
-        due = self._service.due_in() if self._is_awaited else None
-        if due is not None:
-            courier.remind(self._door.wake, monotonic() + due)
+        try:
+            due = self._service.due_in() if self._is_awaited else None
+            if due is not None:
+                courier.remind(self._door.wake, monotonic() + due)
+        except BaseException:
+            self._door.wake()
+            raise
 
     def _poll(self, deadline: float, check: Callable[[], None]) -> int:
         self._openness.check()

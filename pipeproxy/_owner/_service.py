@@ -127,11 +127,14 @@ class Service:
     def guest_turn(self, timeout: float, since: float) -> int:
         """As `turn`, for a thread that itself waits for a section: see `Dispatch.guest`.
 
-        If it is the one that serves, nobody else may, and after a while it serves all.
+        If it is the one that serves, nobody else may run what others put off. In a call of another
+        listener's it serves all after a while, as nobody can otherwise.
         """
         self._attendance.recover()
         if self.residence.is_here():
-            return self.nested_turn(timeout, since)
+            if here.services:
+                return self.nested_turn(timeout, since)
+            self._attendance.take_back(self.dispatch.later, self.dispatch.needed())
         return self._turn_on_top(here.activity, True, timeout, since)
 
     def nested_turn(self, timeout: float, since: float) -> int:

@@ -107,8 +107,10 @@ class Turns:
             meanwhile(None, seconds, since)
         elif here.services:
             serves = self._serve_as_guest(0, since) or self._service.residence.is_here()
-            number = self._service.callers.poller.fileno() if serves else None
-            meanwhile(number, seconds, since)
+            if serves and not self._service.closed:
+                meanwhile(self._service.callers.poller.fileno(), seconds, since)
+            else:
+                meanwhile(None, seconds, since)
         elif not self._serve_as_guest(seconds, since):
             pause = self._left + _LEAVE - monotonic()
             bell.wait(min(seconds, pause) if pause > 0 else seconds)
@@ -122,7 +124,7 @@ class Turns:
             return False
         if attempt(self._right, partial(self._be_guest, seconds, since)) is TAKEN:
             return False
-        if self._service.puts_off:
+        if self._service.puts_off and not self._service.residence.is_here():
             # Who may do it sleeps, maybe, until the listener is readable; what made it so is taken.
             self._left = monotonic()
             self.wake()
@@ -135,7 +137,7 @@ class Turns:
 
     def _serve(self, serve: Callable[[Callable[[], None]], T]) -> T:
         self._serving = True
-        self._service.residence.thread = get_ident()
+        self._service.residence.thread = threading.current_thread()
         try:
             with Deferred(self.wake, self._is_mine) as interrupt:
                 return self._service.take(partial(serve, interrupt.check))

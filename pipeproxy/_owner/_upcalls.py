@@ -9,7 +9,7 @@ channel of the first that calls, ahead of its reply.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from math import inf
 from time import monotonic
 from typing import Any, Final
@@ -42,6 +42,7 @@ class Asked:
     Args:
         ident: its own.
         say: returns the frames of it.
+        ways: what may be used for it: who serves those is woken by the answer anyway.
         segment: the memory that goes with it; None again if the client keeps it.
 
     Attributes:
@@ -52,13 +53,17 @@ class Asked:
     __slots__ = ("_ident", "_say", "_taken", "bell", "reply", "segment")
 
     def __init__(
-        self, ident: int, say: Callable[[], bytes], segment: Segment | None = None
+        self,
+        ident: int,
+        say: Callable[[], bytes],
+        ways: Container[Upcalls],
+        segment: Segment | None = None,
     ) -> None:
         self._ident = ident
         self.segment = segment
         self._say = say
         self._taken: list[Caller] = []
-        self.bell = Bell()
+        self.bell = Bell(*(s.wake for s in here.services if s.upcalls not in ways))
         self.reply: tuple[int, Encoded] | None = None
 
     @property
@@ -196,7 +201,7 @@ class Way:
             context = pack_context(inf if left is None else left, 0, ())
             return before + _upcall(ident, target, context, payload, segment)
 
-        asked = Asked(ident, say, segment)
+        asked = Asked(ident, say, [self._upcalls], segment)
         reply = self._upcalls.ask(self._caller, asked, deadline)
         if cargo is not None and asked.segment is not None:
             cargo.take_back(asked.segment)
@@ -256,12 +261,12 @@ class Guest:
             return before + _upcall(ident, target, context, payload)
 
         say()  # what is wrong with it is to be raised here, and not in the thread that sends it
-        asked = Asked(ident, say)
+        asked, since = Asked(ident, say, list(self.ways)), monotonic()
         try:
             self.wanted.append(asked)
             for upcalls, client in list(self.ways.items()):
                 upcalls.voice.seek(client)
-            self._wait_for(asked, deadline)
+            self._wait_for(asked, deadline, since)
             return asked.reply
         finally:
             asked.forget()
@@ -269,8 +274,7 @@ class Guest:
             for upcalls in list(self.ways):
                 upcalls.wake()
 
-    def _wait_for(self, asked: Asked, deadline: float | None) -> None:
-        since = monotonic()
+    def _wait_for(self, asked: Asked, deadline: float | None, since: float) -> None:
         ways = self._take_turns()
         while asked.reply is None:
             left = _deadline.left(deadline)

@@ -115,8 +115,7 @@ class Direct:
         if not here.waits:
             owned = right._is_owned()
             try:
-                # For a moment only: who has it may wait for what this thread is in.
-                if owned or right.acquire(timeout=_MOMENT):
+                if owned or right.acquire(False) or _acquire_soon(right):
                     with right:
                         if not owned:
                             right.release()  # as `attempt` does
@@ -174,11 +173,9 @@ class Direct:
         """
         if any(map(section.is_held_by, here.lower)):
             raise stuck()
-        bell = Bell()
-        wakes = {self._turns.wake, *(service.wake for service in here.services)}
-        tell = partial(_tell, bell, wakes)
-        entry = Entry(here.activity, tell, {**numbers})
-        wait = Wait(here.activity, section, what, tell)
+        bell = Bell(*{self._turns.wake, *(service.wake for service in here.services)})
+        entry = Entry(here.activity, bell.ring, {**numbers})
+        wait = Wait(here.activity, section, what, bell.ring)
         outer = here.waits
         here.waits = [*outer, section]
         try:
@@ -189,8 +186,8 @@ class Direct:
             section.withdraw(entry)
             raise
         finally:
-            waits.end(wait)
             here.waits = outer
+            waits.end(wait)
             self._turns.wake()  # for whatever was put off meanwhile
 
     # Apart from its caller, as `Listener._serve_until` is.
@@ -207,11 +204,10 @@ class Direct:
                 raise wait.verdict
 
 
-def _tell(bell: Bell, wakes: set[Callable[[], None]]) -> None:
-    """Wake a thread that waits, whether by its bell or as it serves."""
-    bell.ring()
-    for wake in wakes:
-        wake()
+def _acquire_soon(right: Any) -> bool:
+    """Acquire a right within a moment: who has it for longer may wait for what this thread has."""
+    left = _deadline.left(_deadline.current())
+    return bool(right.acquire(timeout=_MOMENT if left is None else min(left, _MOMENT)))
 
 
 def leave(section: Section, entering: int) -> None:

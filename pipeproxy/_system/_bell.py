@@ -7,6 +7,7 @@ there, on either side, leaves it taken, and from then on all who set the event o
 from __future__ import annotations
 
 from _thread import allocate_lock
+from collections.abc import Callable
 from typing import Final
 
 #: Seconds that a wait lasts at most: where a handler raised just before a ring, it was none.
@@ -14,13 +15,18 @@ _LONGEST: Final = 0.05
 
 
 class Bell:
-    """Wakes the one thread that waits, or will; rung again before that, it has rung once."""
+    """Wakes the one thread that waits, or will; rung again before that, it has rung once.
 
-    __slots__ = ("_lock",)
+    Args:
+        wakes: called as well: what else wakes that thread, if it may wait for more than the bell.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("_lock", "_wakes")
+
+    def __init__(self, *wakes: Callable[[], object]) -> None:
         self._lock = allocate_lock()
         self._lock.acquire()
+        self._wakes = wakes
 
     def ring(self) -> None:
         """Wake the thread that waits; any thread may."""
@@ -28,6 +34,8 @@ class Bell:
             self._lock.release()
         except RuntimeError:
             pass  # it was rung, and nobody has heard it yet
+        for wake in self._wakes:
+            wake()
 
     def wait(self, seconds: float | None) -> None:
         """Wait until it is rung, for at most so long, or less: this is one step of a loop."""
