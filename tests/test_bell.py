@@ -12,6 +12,14 @@ from .children import poll_until
 from .support import PATIENCE, in_fork, interrupt
 
 
+def test_what_else_wakes_the_thread_is_called_each_time() -> None:
+    woken: list[int] = []
+    bell = Bell(lambda: woken.append(1), lambda: woken.append(2))
+    bell.ring()
+    bell.ring()
+    assert woken == [1, 2, 1, 2]
+
+
 def test_a_ring_is_heard_once_and_also_by_who_waits_later() -> None:
     bell = Bell()
     bell.ring()

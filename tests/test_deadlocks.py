@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from multiprocessing import get_context
 from multiprocessing.context import BaseContext
+from time import monotonic
 from typing import Any
 
 import pytest
 
 from pipeproxy import DeadlockError, Listener, by_ref, locked, spawn, spawning
-from pipeproxy._chains._activities import Activity
+from pipeproxy._chains._activities import Activity, Served, here
 from pipeproxy._chains._deadlocks import Edge, Wait, Waits
 from pipeproxy._chains._sections import Entry, Section
 from pipeproxy._proxies._proxy import link_of
@@ -35,7 +36,7 @@ def wait(waits: Waits, who: Activity, whom: Activity) -> Wait:
     return waits.begin(Wait(who, held_by(whom), f"call of {who.thread}", lambda: None))
 
 
-ONE, TWO, THREE = (Activity(b"p" * 16, thread) for thread in (1, 2, 3))
+ONE, TWO, THREE, FOUR = (Activity(b"p" * 16, thread) for thread in (1, 2, 3, 4))
 
 
 def test_a_wait_for_one_who_does_not_wait_is_no_circle() -> None:
@@ -102,6 +103,44 @@ def test_what_is_passed_on_says_all_that_follows_from_it() -> None:
         ((ONE.process, 1), (TWO.process, 2)),
         ((TWO.process, 2), (THREE.process, 3)),
     ]
+
+
+@pytest.fixture
+def stacked() -> Iterator[Waits]:
+    """Two activities whose calls wait in this thread, one on top of the other."""
+    waits = Waits()
+    waits.note_stack([ONE, TWO], monotonic())
+    yield waits
+    waits.note_stack([], 0.0)
+
+
+def test_who_is_under_another_waits_for_that(stacked: Waits) -> None:
+    waiting = wait(stacked, TWO, THREE)
+    last = wait(stacked, THREE, ONE)
+    stacked.look(waiting)
+    assert (waiting.verdict is not None, last.verdict is not None) == (False, True)
+
+
+def test_who_is_under_another_and_on_top_of_it_too_waits_for_what_is_on_top(
+    stacked: Waits,
+) -> None:
+    stacked.note_stack([ONE, TWO, ONE], monotonic())
+    waiting = wait(stacked, ONE, THREE)
+    stacked.look(waiting)
+    assert waiting.verdict is None
+
+
+def test_what_a_client_passes_on_is_not_told_to_a_call_of_its(stacked: Waits) -> None:
+    waiting = wait(stacked, FOUR, THREE)
+    edges = [told(THREE, ONE, 0.0, monotonic())]
+    try:
+        here.lower, here.serves = [ONE, TWO], Served(FOUR, (), None)
+        stacked.hear(edges, runs=False)
+        assert waiting.verdict is None
+        stacked.hear(edges)
+        assert waiting.verdict is not None
+    finally:
+        here.lower, here.serves = [], None
 
 
 # Circles through processes ------------------------------------------------------------------------

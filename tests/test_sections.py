@@ -22,6 +22,7 @@ from pipeproxy import (
     ListenerClosed,
     OwnerDied,
     Released,
+    batched,
     locked,
     proxied,
     share,
@@ -29,6 +30,7 @@ from pipeproxy import (
     spawning,
     timeout,
 )
+from pipeproxy._owner._service import Service
 from pipeproxy._proxies._proxy import link_of
 
 from .children import Child, outcome, poll_until, run
@@ -644,6 +646,89 @@ def test_who_waits_for_one_listener_goes_on_serving_another() -> None:
                 assert holder.result(one, other) == 1
                 later.result(one, other)
                 thread.join(PATIENCE)
+
+
+def test_of_two_calls_on_one_stack_the_upper_one_gets_in_first() -> None:
+    with Listener[Any]() as listener:
+        wanted = listener.share(Register())
+        lower, upper = listener.share(Register(wanted)), listener.share(Register(wanted))
+        with (
+            Inside(listener, wanted) as inside,
+            Child(FORK, pass_on, lower, "lower") as first,
+            Child(FORK) as second,
+            listener.background(),
+        ):
+            poll_until(line_of(listener, wanted))
+            second.do(pass_on, upper, "upper")
+            poll_until(line_of(listener, wanted, 2))
+            inside.listeners = ()
+            inside.leave()
+            first.result()
+            second.result()
+        assert wanted.words == ["upper", "lower"]
+
+
+def test_who_waits_at_home_begins_no_call_that_nobody_in_a_section_waits_for(
+    served: tuple[Any, Listener[Any]],
+) -> None:
+    """It would be on top of what needs this thread, and might need what that is in."""
+    proxy, listener = served
+    mine = listener.share(Register())
+    needs_mine = listener.share(Register(mine))
+    with Inside(listener, proxy) as inside, Child(FORK) as other:
+        with locked(mine):
+            other.do(outcome, pass_on, needs_mine, "word")
+            thread = threading.Thread(target=leave_when, args=(listener, inside))
+            thread.start()
+            assert proxy.add(1) == 1
+            thread.join(PATIENCE)
+        assert other.result(listener) == ("returned", None)
+
+
+def leave_when(listener: Listener[Any], inside: Inside) -> None:
+    poll_until(lambda: listener._service.dispatch.later)
+    inside.leave()
+
+
+def test_where_the_thread_that_served_is_no_more_one_that_waits_serves(
+    served: tuple[Any, Listener[Any]],
+) -> None:
+    proxy, listener = served
+    with Inside(listener, proxy) as inside:
+        thread = threading.Thread(target=listener.poll)
+        thread.start()
+        thread.join()
+        inside.send("add", 1)
+        inside.leave()
+        assert proxy.add(10) == 11
+
+
+def test_who_waits_at_home_sleeps_while_a_batch_collects(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    turns: list[None] = []
+    real = Service._turn
+    with Listener[Any]() as listener:
+        proxy, gathers = listener.share(Register()), listener.share(Gathers())
+        with Inside(listener, proxy) as inside, Child(FORK) as idle, Child(FORK) as caller:
+            idle.do(call, gathers, "look").result(listener)
+            caller.do(outcome, gathers.note, 1)
+            poll_until(lambda: listener._service.batches.waiting, listener)
+            monkeypatch.setattr(Service, "_turn", lambda *args: turns.append(None) or real(*args))
+            inside.send("say", "still inside")
+            inside.leave()
+            proxy.add(1)
+            assert len(turns) < 100
+            caller.kill()
+
+
+class Gathers:
+    def look(self) -> None:
+        pass
+
+    @batched(within=10 * PATIENCE)
+    def note(self, values: list[int]) -> list[int]:
+        return values
 
 
 def set_when(reached: Callable[[], bool], event: Any) -> None:
