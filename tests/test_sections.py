@@ -30,8 +30,11 @@ from pipeproxy import (
     spawning,
     timeout,
 )
+from pipeproxy._chains._activities import here
+from pipeproxy._chains._sections import Entry
 from pipeproxy._owner._service import Service
 from pipeproxy._proxies._proxy import link_of
+from pipeproxy._references._direct import Direct
 
 from .children import Child, outcome, poll_until, run
 from .support import PATIENCE, fork, in_fork, interrupt
@@ -729,6 +732,30 @@ class Gathers:
     @batched(within=10 * PATIENCE)
     def note(self, values: list[int]) -> list[int]:
         return values
+
+
+@pytest.mark.parametrize("enters", [False, True], ids=["a call", "a block"])
+def test_a_thread_goes_on_when_another_of_its_activity_has_just_got_in(
+    served: tuple[Any, Listener[Any]], monkeypatch: pytest.MonkeyPatch, enters: bool
+) -> None:
+    """As one that runs what it has submitted."""
+    proxy, listener = served
+    section = section_of(listener, proxy)
+    entry = Entry(here.activity, lambda: None, {(None, 0): None})
+    with section.right:
+        section.hold(entry)
+    monkeypatch.setattr(Direct, "_is_in", lambda *args: False)  # it was asked before that
+    leaves = threading.Thread(target=section.withdraw, args=(entry,))
+    with timeout(PATIENCE):
+        if enters:
+            leaves.start()
+            with locked(proxy):
+                assert section.holder is not entry
+        else:
+            assert proxy.add(1) == 1
+            leaves.start()
+    leaves.join()
+    assert is_free(listener, proxy)
 
 
 def set_when(reached: Callable[[], bool], event: Any) -> None:

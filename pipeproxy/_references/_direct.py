@@ -141,7 +141,7 @@ class Direct:
         stay = _Stay()
         number = next(_stays)
         where = name_of(shared.members.plain, member)
-        self._wait_for(shared.section, {(None, number): weakref.ref(stay)}, where)
+        self._wait_for(shared.section, {(None, number): weakref.ref(stay)}, where, joins=True)
         try:
             return call()
         finally:
@@ -159,12 +159,21 @@ class Direct:
             raise stuck()
         return section.runs_here()
 
-    def _wait_for(self, section: Section, numbers: dict[Entering, Block], what: str) -> None:
+    def _wait_for(
+        self,
+        section: Section,
+        numbers: dict[Entering, Block],
+        what: str,
+        *,
+        joins: bool = False,
+    ) -> None:
         """Wait until a new entry is in a section; others are served meanwhile.
 
         Args:
             numbers: as of an `Entry`.
             what: the call that waits, for people.
+            joins: it is enough that its activity is in the section. Several threads may belong to
+                that: those that run what one of them has submitted.
 
         Raises:
             CallTimeout: the deadline passed first.
@@ -181,7 +190,7 @@ class Direct:
         try:
             waits.begin(wait)
             section.enter(entry)
-            self._stand_in_line(entry, wait, bell)
+            self._stand_in_line(entry, wait, bell, joins)
         except BaseException:
             section.withdraw(entry)
             raise
@@ -191,14 +200,16 @@ class Direct:
             self._turns.wake()  # for whatever was put off meanwhile
 
     # Apart from its caller, as `Listener._serve_until` is.
-    def _stand_in_line(self, entry: Entry, wait: Wait, bell: Bell) -> None:
-        deadline = _deadline.current()
-        while wait.section.holder is not entry:
+    def _stand_in_line(self, entry: Entry, wait: Wait, bell: Bell, joins: bool) -> None:
+        section, deadline = wait.section, _deadline.current()
+        while section.holder is not entry and not (joins and section.is_held_by(entry.activity)):
             if deadline is not None and monotonic() > deadline:
                 raise _deadline.not_entered()
             self._openness.check()
             self._turns.wait(bell, _deadline.left(deadline), wait.since)
-            wait.section.settle()  # what is in it at home may have ended unseen
+            section.settle()  # what is in it at home may have ended unseen
+            if entry is not section.holder and entry not in list(section.line):
+                section.enter(entry)  # its activity was in by another entry, and is no more
             pass_on(waits.look(wait))
             if wait.verdict is not None:
                 raise wait.verdict
