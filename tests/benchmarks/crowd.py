@@ -21,7 +21,7 @@ from .peers import PEERS
 ROOT = Path(__file__).parent.parent.parent
 _CLIENTS = (1, 4, 16, 64, 256)
 #: Calls of all clients together: many, as what it takes to let a client in is counted as well.
-_CALLS = 100_000
+_CALLS = 300_000
 #: Those whose owner is the process that measures.
 _OWNERS = ("raw", "pipeproxy")
 
