@@ -257,6 +257,35 @@ def test_a_circle_through_the_stack_of_the_thread_that_serves_is_ended() -> None
     assert sorted(said[:2] for said in outcomes) == [ENDED, USED]
 
 
+def use_when_called_back(thing: Any, other: Any, together: Any) -> Any:
+    def function() -> Any:
+        together.wait(PATIENCE)
+        return outcome(other.use)
+
+    return thing.call(by_ref(function))
+
+
+def use_inside(thing: Any, other: Any, together: Any) -> Any:
+    with locked(other):
+        together.wait(PATIENCE)
+        return outcome(thing.use)
+
+
+def test_a_circle_of_a_callback_at_one_owner_and_a_call_at_another_is_ended() -> None:
+    together = FORK.Barrier(2)
+    with spawning(FORK):
+        other, host = spawn(Thing)
+    with Listener() as listener, host:
+        thing = listener.share(Thing())
+        with (
+            Child(FORK, use_when_called_back, thing, other, together) as first,
+            Child(FORK, use_inside, thing, other, together) as second,
+            listener.background(),
+        ):
+            outcomes = [first.result(), second.result()]
+    assert sorted(said[:2] for said in outcomes) == [ENDED, USED]
+
+
 ENDED, USED = ("raised", "DeadlockError"), ("returned", "used")
 
 

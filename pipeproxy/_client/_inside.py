@@ -90,8 +90,11 @@ class Inside:
             self.blocks.pop(entering, None)
 
     def tell_waits(self, payload: bytes) -> None:
-        """Tell the owner who waits for whom, if this process is in a section of its."""
-        if self.blocks and self._route.process != _life.token():
+        """Tell the owner who waits for whom, if somebody may wait there for this process.
+
+        It is in a section of its, or in a call that this thread, called back, belongs to.
+        """
+        if (self.blocks or self._lines.is_calling()) and self._route.process != _life.token():
             try:
                 self._lines.post(WAITS, 0, payload)
             except (OwnerDied, ListenerClosed):

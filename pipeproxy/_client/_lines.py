@@ -159,6 +159,10 @@ class Lines(Way):
         self._mine.lines.clear()
         line.close()
 
+    def is_calling(self) -> bool:
+        """Whether a call of this thread is under way."""
+        return any(line.busy for line in list(self._mine.lines.values()))
+
     def post(self, kind: int, number: int, payload: bytes) -> None:
         """Say something whose reply nobody waits for, and do not wait oneself.
 
