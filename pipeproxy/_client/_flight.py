@@ -166,7 +166,9 @@ class Flight(Outbox):
         """
         if self._is_heavy:
             self._is_heavy = self.is_unsent()
-        return self._is_heavy or len(self.pending) + len(self.waiting) >= most
+        # What is being gathered is in neither of the other two; or in two, which does no harm.
+        under_way = len(self.pending) + len(self.waiting) + len(self._state[2])
+        return self._is_heavy or under_way >= most
 
     # -- receiving --------------------------------------------------------------------------------
 
