@@ -121,15 +121,9 @@ class Attendance:
                 self.ready.remove(caller)
         return answered
 
-    def take_up(self, callers: deque[Caller]) -> None:
-        """Attend to those again who were put off."""
-        while callers:
-            self.ready.append(callers[0])
-            callers.popleft()
-
-    def take_back(self, callers: deque[Caller], some: list[Caller]) -> None:
-        """As `take_up`, for some of those only."""
-        for caller in some:
+    def take_up(self, callers: deque[Caller], some: list[Caller] | None = None) -> None:
+        """Attend to those again who were put off, or to some of them only."""
+        for caller in list(callers) if some is None else some:
             self.ready.append(caller)
             callers.remove(caller)
 

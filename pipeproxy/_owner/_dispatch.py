@@ -254,7 +254,10 @@ class Dispatch:
 
     def due_in(self) -> float | None:
         """Return the seconds until something is due that this thread may do; None if nothing is."""
-        due = self.errands.batches.due_in(self._may_run_batch), self.errands.retries.due_in()
+        batches, retries = self.errands.batches, self.errands.retries
+        if not batches.waiting and not retries.lines:
+            return None  # as nearly always
+        due = batches.due_in(self._may_run_batch), retries.due_in()
         return min((seconds for seconds in due if seconds is not None), default=None)
 
     def _may_run_batch(self, shared: Shared) -> bool:

@@ -134,7 +134,7 @@ class Service:
         if self.residence.is_here():
             if here.services:
                 return self.nested_turn(timeout, since)
-            self._attendance.take_back(self.dispatch.later, self.dispatch.needed())
+            self._attendance.take_up(self.dispatch.later, self.dispatch.needed())
         return self._turn_on_top(here.activity, True, timeout, since)
 
     def nested_turn(self, timeout: float, since: float) -> int:
@@ -252,28 +252,18 @@ class Service:
         """Return the seconds to wait at most, or fewer, as there is something to mind."""
         if self._attendance.has_news() or self._reception.put_off:
             return 0
-        if self.looks and (timeout is None or timeout > _LOOK_EVERY):
-            timeout = _LOOK_EVERY
-        return self._until_due(timeout) if self.postpones else timeout
+        due = self.due_in()
+        return timeout if due is None or (timeout is not None and timeout < due) else due
 
     def due_in(self) -> float | None:
         """Return the seconds until a turn is due that no descriptor tells of; None if none is."""
-        return self._until_due(_LOOK_EVERY if self.looks else None)
-
-    def _until_due(self, timeout: float | None) -> float | None:
-        """Return the seconds to wait at most, or fewer: until what waits for a moment is due."""
         due = self.dispatch.due_in()
-        return timeout if due is None or (timeout is not None and timeout < due) else due
+        return due if not self.looks or (due is not None and due < _LOOK_EVERY) else _LOOK_EVERY
 
     @property
     def ran(self) -> float:
         """Seconds spent in all but waiting, up to the beginning or the end of the latest turn."""
         return self._since - self._began - self.waited
-
-    @property
-    def postpones(self) -> bool:
-        """Whether some calls wait for a moment that nothing wakes it for."""
-        return bool(self.batches.waiting or self._retries.lines)
 
     @property
     def puts_off(self) -> bool:
