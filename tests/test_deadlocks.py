@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import queue
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -12,9 +13,10 @@ from typing import Any
 
 import pytest
 
-from pipeproxy import DeadlockError, Listener, by_ref, locked, spawn, spawning
-from pipeproxy._chains._activities import Activity, Served, here
+from pipeproxy import DeadlockError, Listener, blocking, by_ref, locked, spawn, spawning
+from pipeproxy._chains._activities import Activity, Served, Stack, here
 from pipeproxy._chains._deadlocks import Edge, Wait, Waits
+from pipeproxy._chains._deadlocks import waits as process_waits
 from pipeproxy._chains._sections import Entry, Section
 from pipeproxy._proxies._proxy import link_of
 
@@ -105,13 +107,17 @@ def test_what_is_passed_on_says_all_that_follows_from_it() -> None:
     ]
 
 
+def stack_of(*activities: Activity) -> Stack:
+    return Stack(tuple(Served(activity, (), None) for activity in activities), monotonic())
+
+
 @pytest.fixture
 def stacked() -> Iterator[Waits]:
     """Two activities whose calls wait in this thread, one on top of the other."""
     waits = Waits()
-    waits.note_stack([ONE, TWO], monotonic())
+    here.stand_on(stack_of(ONE, TWO))
     yield waits
-    waits.note_stack([], 0.0)
+    here.stand_on(Stack())
 
 
 def test_who_is_under_another_waits_for_that(stacked: Waits) -> None:
@@ -124,7 +130,7 @@ def test_who_is_under_another_waits_for_that(stacked: Waits) -> None:
 def test_who_is_under_another_and_on_top_of_it_too_waits_for_what_is_on_top(
     stacked: Waits,
 ) -> None:
-    stacked.note_stack([ONE, TWO, ONE], monotonic())
+    here.stand_on(stack_of(ONE, TWO, ONE))
     waiting = wait(stacked, ONE, THREE)
     stacked.look(waiting)
     assert waiting.verdict is None
@@ -134,13 +140,13 @@ def test_what_a_client_passes_on_is_not_told_to_a_call_of_its(stacked: Waits) ->
     waiting = wait(stacked, FOUR, THREE)
     edges = [told(THREE, ONE, 0.0, monotonic())]
     try:
-        here.lower, here.serves = [ONE, TWO], Served(FOUR, (), None)
+        here.serves = Served(FOUR, (), None)
         stacked.hear(edges, runs=False)
         assert waiting.verdict is None
         stacked.hear(edges)
         assert waiting.verdict is not None
     finally:
-        here.lower, here.serves = [], None
+        here.serves = None
 
 
 # Circles through processes ------------------------------------------------------------------------
@@ -160,6 +166,23 @@ class Thing:
 
     def call(self, function: Callable[[], str]) -> str:
         return function()
+
+    def is_waited_for(self) -> bool:
+        return bool(process_waits._waits)
+
+
+class Keeper:
+    """Has a function of a client's called when somebody else asks for it."""
+
+    def __init__(self) -> None:
+        self.kept: queue.Queue[Any] = queue.Queue()
+
+    def keep(self, function: Any) -> None:
+        self.kept.put(function)
+
+    @blocking
+    def call_kept(self) -> None:
+        self.kept.get(timeout=PATIENCE)()
 
 
 def party(mine: Thing, wanted: Thing, together: Any, outcomes: Any) -> None:
@@ -284,6 +307,70 @@ def test_a_circle_of_a_callback_at_one_owner_and_a_call_at_another_is_ended() ->
         ):
             outcomes = [first.result(), second.result()]
     assert sorted(said[:2] for said in outcomes) == [ENDED, USED]
+
+
+def call_back_inside(thing: Any, other: Any, called: Any, go_on: Any) -> Any:
+    with locked(other):
+        return call_back(thing, called, go_on)
+
+
+def use_when_waited_for(mine: Any, wanted: Any, inside: Any, waited_for: Any) -> Any:
+    """Want another object only when somebody waits for the one that this is in."""
+    with locked(mine):
+        inside.set()
+        poll_until(mine.is_waited_for)
+        waited_for.set()
+        return outcome(wanted.use)
+
+
+def test_a_circle_through_a_call_under_one_that_waits_at_another_owner_is_ended() -> None:
+    """Of the last wait's owner, only the client of the call below knows."""
+    called, go_on, inside = FORK.Event(), FORK.Event(), FORK.Event()
+    with spawning(FORK):
+        one, first_host = spawn(Thing)
+        two, second_host = spawn(Thing)
+    with first_host, second_host, Listener() as listener:
+        below, above = listener.share(Thing()), listener.share(Thing(two))
+        with (
+            Child(FORK, call_back_inside, below, one, called, go_on) as under,
+            Child(FORK, use_when_waited_for, two, one, inside, go_on) as last,
+            Child(FORK) as on_top,
+            listener.background(),
+        ):
+            assert called.wait(PATIENCE)
+            assert inside.wait(PATIENCE)
+            on_top.do(outcome, above.use_other)
+            assert last.result()[:2] == ENDED
+            assert on_top.result() == USED
+            assert under.result() == "called"
+
+
+def wait_and_be_called_back(keeper: Any, event: Any, one: Any, two: Any, inside: Any) -> Any:
+    said: list[Any] = []
+    with locked(one):
+        assert inside.wait(PATIENCE)
+        keeper.keep(by_ref(lambda: said.append(outcome(two.use))))
+        assert event.wait(PATIENCE)
+        return said[0]
+
+
+def test_a_circle_through_a_callback_on_top_of_a_call_of_a_client_is_ended() -> None:
+    """What a waiting client is called back for by others keeps its own call from going on."""
+    inside, waited_for = FORK.Event(), FORK.Event()
+    with spawning(FORK):
+        one, first_host = spawn(Thing)
+        two, second_host = spawn(Thing)
+    with first_host, second_host, Listener() as listener:
+        keeper, event = listener.share(Keeper()), listener.share(threading.Event())
+        with (
+            Child(FORK, wait_and_be_called_back, keeper, event, one, two, inside) as under,
+            Child(FORK, use_when_waited_for, two, one, inside, waited_for) as last,
+            listener.background(),
+        ):
+            keeper.call_kept()
+            assert last.result()[:2] == ENDED
+            event.set()
+            assert under.result() == USED
 
 
 ENDED, USED = ("raised", "DeadlockError"), ("returned", "used")

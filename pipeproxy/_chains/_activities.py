@@ -117,6 +117,29 @@ class Served:
         self.call = call
 
 
+class Stack:
+    """The calls that wait in one thread, each under the next, while it runs others on top of them.
+
+    Args:
+        calls: those, the uppermost last.
+        since: when that one began to wait.
+    """
+
+    __slots__ = ("calls", "since")
+
+    def __init__(self, calls: tuple[Served, ...] = (), since: float = 0.0) -> None:
+        self.calls = calls
+        self.since = since
+
+    def under(self, call: Served, since: float) -> Stack:
+        """Return this one with one more call."""
+        return Stack((*self.calls, call), since)
+
+    def holds(self, activity: Activity) -> bool:
+        """Whether a call of an activity is among them."""
+        return any(call.activity is activity for call in self.calls)
+
+
 class Here(threading.local):
     """This thread.
 
@@ -127,7 +150,7 @@ class Here(threading.local):
             method `beside` serves others while the thread waits, and `listen` hears what the client
             says meanwhile; each is None if another thread does so.
         services: those in whose turns it is, which nobody else serves meanwhile; the latest last.
-        lower: the activities whose calls wait further down its stack while it serves others.
+        stack: the calls that wait further down its stack while it serves others.
         tries: the object of which it runs a call that must not wait; see `_waits`.
         cargo: what came with the call that it runs, and with which client's; see `_borrowed`.
         waits: the sections that it waits for, one for each level. A call that it runs may wait at
@@ -142,13 +165,22 @@ class Here(threading.local):
     def __init__(self) -> None:
         self.own = activity_of(_life.token(), _life.thread())
         self.services: list[Any] = []
-        self.lower: list[Activity] = []
+        self.stack = Stack()
         self.waits: list[Any] = []
 
     def forked(self) -> None:
         """In a forked child: what the thread served is its parent's."""
         self.__init__()  # type: ignore[misc]
         self.serves = self.server = self.tries = self.cargo = None
+        stacks.clear()
+
+    def stand_on(self, stack: Stack) -> None:
+        """Note what waits further down the stack of this thread."""
+        self.stack = stack
+        if stack.calls:
+            stacks[threading.get_ident()] = stack
+        else:
+            stacks.pop(threading.get_ident(), None)
 
     @property
     def served(self) -> Served | None:
@@ -157,6 +189,11 @@ class Here(threading.local):
             return self.serves
         caller = self.server.in_hand
         return None if caller is None else cast(Served, caller.served)
+
+    @property
+    def current(self) -> Served:
+        """That, or what this thread does of its own."""
+        return self.served or Served(self.own, (self.own.process,), None)
 
     @property
     def level(self) -> int:
@@ -170,6 +207,8 @@ class Here(threading.local):
         return self.own if served is None else served.activity
 
 
+#: What waits in the threads of this process, by their numbers.
+stacks: dict[int, Stack] = {}
 here = Here()
 _life.at_fork(here)
 

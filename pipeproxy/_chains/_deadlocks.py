@@ -27,7 +27,7 @@ from typing import Final
 from .._system import _life
 from .._system._rights import TAKEN, attempt
 from ..errors import DeadlockError
-from ._activities import Activity, here
+from ._activities import Activity, here, stacks
 from ._sections import Section
 
 #: Seconds that a wait lasts before anybody is told of it, and between two times.
@@ -103,8 +103,6 @@ class Waits:
         """In a forked child: those who waited are its parent's."""
         self._waits: dict[Key, Wait] = {}
         self._told: dict[Key, Edge] = {}
-        #: The calls that wait in a thread, each under the next, and when the last began to.
-        self._stacks: dict[int, tuple[list[Activity], float]] = {}
         self._right = threading.RLock()
 
     def begin(self, wait: Wait) -> Wait:
@@ -118,21 +116,6 @@ class Waits:
         with self._right:
             if self._waits.get(_key(wait.activity)) is wait:
                 del self._waits[_key(wait.activity)]
-
-    def stack(self) -> tuple[list[Activity], float]:
-        """Return what was noted of this thread by `note_stack`."""
-        return self._stacks.get(get_ident(), ([], 0.0))
-
-    def note_stack(self, activities: list[Activity], since: float) -> None:
-        """Note which calls wait in this thread, each under the next.
-
-        Args:
-            since: when the last of them began to.
-        """
-        if activities:
-            self._stacks[get_ident()] = activities, since
-        else:
-            self._stacks.pop(get_ident(), None)
 
     def look(self, wait: Wait) -> list[Edge] | None:
         """Look for a circle with this wait; return what is to be told of it, None if nothing."""
@@ -159,6 +142,11 @@ class Waits:
             self._judge_all(runs)
             return self._way_from(edges[0][0], runs) if edges else []
 
+    def way_from(self, activity: Activity) -> list[Edge]:
+        """Return what is known of the waits that follow from an activity's."""
+        with self._right:
+            return self._way_from(_key(activity))
+
     def _note(self, edges: list[Edge]) -> None:
         old = monotonic() - _OUTDATED
         self._told = {key: edge for key, edge in self._told.items() if edge[3] > old}
@@ -175,19 +163,19 @@ class Waits:
 
     def _way_from(self, key: Key, runs: bool = True) -> list[Edge]:
         """Return the waits that follow from one another, up to one that closes a circle."""
-        stacks = self._edges_of_stacks(runs)
-        way = self._follow(key, stacks)
-        if stacks and not _is_circle(way):
+        under = self._edges_of_stacks(runs)
+        way = self._follow(key, under)
+        if under and not _is_circle(way):
             # Who is under others may wait for something else as well.
             other = self._follow(key, {})
             return other if _is_circle(other) else way
         return way
 
-    def _follow(self, key: Key, stacks: dict[Key, Edge]) -> list[Edge]:
+    def _follow(self, key: Key, under: dict[Key, Edge]) -> list[Edge]:
         edges: list[Edge] = []
         seen = {key}
         while len(edges) < _MOST:
-            wait, edge = self._waits.get(key), stacks.get(key)
+            wait, edge = self._waits.get(key), under.get(key)
             if edge is None:
                 edge = wait.edge() if wait is not None else self._told.get(key)
             if edge is None:
@@ -201,18 +189,19 @@ class Waits:
 
     def _edges_of_stacks(self, runs: bool) -> dict[Key, Edge]:
         """Return whom those wait for who are under others, each where it is uppermost."""
-        stacks = dict(self._stacks)
-        own, since = self.stack()
-        if runs and here.served is not None and here.lower == own:
+        known = dict(stacks)
+        if runs and here.served is not None:
             # What runs on top of them just now.
-            stacks[get_ident()] = [*own, here.activity], since
+            known[get_ident()] = here.stack.under(here.served, here.stack.since)
         what = f"a call in process {os.getpid()} under another one"
-        return {
-            _key(lower): (_key(lower), _key(upper), nextafter(since, 0.0), monotonic(), what)
-            for activities, since in stacks.values()
-            for place, (lower, upper) in enumerate(pairwise(activities), 1)
-            if lower not in activities[place:]
-        }
+        edges = {}
+        for stack in known.values():
+            activities = [call.activity for call in stack.calls]
+            for place, (lower, upper) in enumerate(pairwise(activities), 1):
+                if lower not in activities[place:]:
+                    since = nextafter(stack.since, 0.0)
+                    edges[_key(lower)] = _key(lower), _key(upper), since, monotonic(), what
+        return edges
 
     def _judge(self, circle: list[Edge]) -> None:
         """End the youngest wait of a circle, if it is one and if that is here."""

@@ -19,7 +19,7 @@ from typing import Any, Final
 from .._system import _deadline
 from .._system._bell import Bell
 from ..errors import CallLost
-from ._activities import Served, here
+from ._activities import here
 
 #: Seconds after which a thread that waits says that nobody serves.
 _PATIENCE: Final = 5.0
@@ -118,8 +118,7 @@ class _Call:
         self.bell = Bell()
         self._function = function
         self._context = copy_context()
-        own = here.own
-        self._served = here.served or Served(own, (own.process,), None)
+        self._served = here.current
         self._value: Any = None
         self._error: BaseException | None = None
 

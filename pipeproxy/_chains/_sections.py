@@ -120,7 +120,7 @@ class Section:
     def _stand(self, entry: Entry) -> None:
         """Stand in line: before those who wait further down this thread's stack, else last."""
         for place, other in enumerate(list(self.line)):
-            if other.activity in here.lower and other is not self.holder:
+            if here.stack.holds(other.activity) and other is not self.holder:
                 self.line.insert(place, entry)
                 return
         self.line.append(entry)

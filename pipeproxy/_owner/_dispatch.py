@@ -194,7 +194,7 @@ class Dispatch:
     ) -> Reply | None:
         section, activity = shared.section, served.activity
         apart = frame[3] in shared.elsewhere
-        waited_for = activity.sections or activity in here.lower
+        waited_for = activity.sections or here.stack.holds(activity)
         if self.guest and not apart and not (waited_for and self._may_run(shared)):
             if caller not in self.later:  # else it was asked to answer upcalls, and did
                 self.later.append(caller)

@@ -16,8 +16,7 @@ from threading import get_ident
 from time import monotonic
 from typing import Final, TypeVar
 
-from .._chains._activities import Activity, here
-from .._chains._deadlocks import waits
+from .._chains._activities import Served, here
 from .._chains._residence import Residence
 from .._channels._door import Door, Route
 from .._channels._wire import FAREWELL, header
@@ -135,7 +134,7 @@ class Service:
             if here.services:
                 return self.nested_turn(timeout, since)
             self._attendance.take_up(self.dispatch.later, self.dispatch.needed())
-        return self._turn_on_top(here.activity, True, timeout, since)
+        return self._turn_on_top(here.current, True, timeout, since)
 
     def nested_turn(self, timeout: float, since: float) -> int:
         """As `turn`, in a call that is served; its caller keeps its place meanwhile.
@@ -146,8 +145,8 @@ class Service:
                 as the stack is not too deep for that.
         """
         self._since = monotonic()  # what has passed until now was no waiting
-        attendance, activity = self._attendance, here.activity
-        guest = monotonic() - since < _LOOK_EVERY or len(here.lower) >= _DEEPEST
+        attendance, call = self._attendance, here.current
+        guest = monotonic() - since < _LOOK_EVERY or len(here.stack.calls) >= _DEEPEST
         if not guest:
             attendance.take_up(self.dispatch.later)
         outer, attendance.in_hand = attendance.in_hand, None
@@ -155,7 +154,7 @@ class Service:
             if outer is not None:  # else a dead client's, in whose place nobody is
                 outer.serving = outer.parked = True
                 attendance.balance(outer)
-            return self._turn_on_top(activity, guest, timeout, since)
+            return self._turn_on_top(call, guest, timeout, since)
         except BaseException:
             attendance.recover()
             raise
@@ -181,16 +180,16 @@ class Service:
             raise _deadline.passed()
         meanwhile(reader, _LOOK_EVERY if left is None else min(left, _LOOK_EVERY), since)
 
-    def _turn_on_top(self, activity: Activity, guest: bool, timeout: float, since: float) -> int:
+    def _turn_on_top(self, call: Served, guest: bool, timeout: float, since: float) -> int:
         """Take a turn on top of what waits in this thread, since then."""
-        outer, lower, stack = self.dispatch.guest, here.lower, waits.stack()
+        outer, stack = self.dispatch.guest, here.stack
         try:
-            self.dispatch.guest, here.lower = guest, [*lower, activity]
-            waits.note_stack(here.lower, since)
+            self.dispatch.guest = guest
+            here.stand_on(stack.under(call, since))
             return self.take(partial(self._turn, timeout))
         finally:
-            self.dispatch.guest, here.lower = outer, lower
-            waits.note_stack(*stack)
+            self.dispatch.guest = outer
+            here.stand_on(stack)
 
     def _turn(self, timeout: float | None) -> int:
         attendance = self._attendance

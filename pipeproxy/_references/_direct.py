@@ -180,7 +180,7 @@ class Direct:
             ListenerClosed: the listener was closed.
             DeadlockError: it would wait for ever.
         """
-        if any(map(section.is_held_by, here.lower)):
+        if any(section.is_held_by(call.activity) for call in here.stack.calls):
             raise stuck()
         bell = Bell(*{self._turns.wake, *(service.wake for service in here.services)})
         entry = Entry(here.activity, bell.ring, {**numbers})

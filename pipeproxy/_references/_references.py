@@ -286,15 +286,18 @@ class _ThisProcess:
         home = homes.get(listener)
         served = here.served
         if home is not None:
-            outer = here.serves
+            outer, stack = here.serves, here.stack
             try:
                 if path:  # of a chain that did not come through this thread
+                    here.stand_on(stack.under(here.current, monotonic()))
                     activity = activity_of(path[0], thread)
                     here.serves = Served(activity, (*path, route.process), None)
                 call = partial(home.answer, route.process, frame, encoded)
                 return _deadline.run(deadline, call)
             finally:
                 here.serves = outer
+                if path:
+                    here.stand_on(stack)
         if served is not None and served.up is not None:
             own = next(idents) | UP  # those of another process could be taken for this one's
             return _up(served.up.ask(own, (listener, number, member), encoded, deadline))
@@ -329,11 +332,19 @@ _surroundings = _ThisProcess()
 
 
 def pass_on(edges: list[Edge] | None) -> None:
+    """Tell of waits of what this thread does, wherever that may be waited for.
+
+    Who waits for what is further down its stack, under that, is to know of them too.
+    """
+    if edges:
+        _tell(here.served, edges)
+        for call in here.stack.calls:
+            _tell(call, waits.way_from(call.activity))
+
+
+def _tell(served: Served | None, edges: list[Edge]) -> None:
     """Tell of waits wherever this process, or a call that it serves, may be waited for."""
-    if not edges:
-        return
     payload = codec.encode(edges)
-    served = here.served
     if served is not None and served.up is not None:
         served.up.tell(header(WAITING, len(payload)) + payload)
     for owner in list(_owners.values()):
