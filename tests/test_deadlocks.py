@@ -280,6 +280,24 @@ def test_a_circle_through_the_stack_of_the_thread_that_serves_is_ended() -> None
     assert sorted(said[:2] for said in outcomes) == [ENDED, USED]
 
 
+def test_what_runs_on_top_of_a_call_does_not_get_inside_its_object() -> None:
+    called, go_on = FORK.Event(), FORK.Event()
+    with Listener() as listener:
+        thing = listener.share(Thing())
+        above = listener.share(Thing(thing))
+        with (
+            Child(FORK, call_back, thing, called, go_on) as first,
+            Child(FORK) as second,
+            listener.background(),
+        ):
+            assert called.wait(PATIENCE)
+            said = second.do(outcome, above.use_other).result()
+            go_on.set()
+            assert first.result() == "called"
+    assert said[:2] == ENDED
+    assert "@blocking" in said[2]
+
+
 def use_when_called_back(thing: Any, other: Any, together: Any) -> Any:
     def function() -> Any:
         together.wait(PATIENCE)

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import gc
+import queue
 import threading
 from functools import partial
 from typing import Any
 
 import pytest
 
-from pipeproxy import SpecError, by_ref, proxied, share
+from pipeproxy import Listener, SpecError, by_ref, proxied, share
 from pipeproxy._proxies._proxy import link_of
 from pipeproxy._references._lent import lending
 
-from .support import in_fork
+from .children import Child
+from .support import PATIENCE, in_fork
 
 
 @proxied
@@ -109,6 +111,41 @@ def test_an_object_has_one_section_wherever_it_is_shared() -> None:
         for thread in threads:
             thread.join()
     assert counter.total == 6000
+
+
+def be_called_back_twice(kept: Any, first: Any, second: Any, end: Any) -> int:
+    """Have one function called inside a call of itself, by another chain."""
+    deepest = depth = 0
+
+    def function() -> None:
+        nonlocal deepest, depth
+        depth += 1
+        deepest = max(depth, deepest)
+        if depth == 1:
+            first.set()
+            assert second.wait(PATIENCE)
+        depth -= 1
+
+    kept.put(by_ref(function))
+    assert end.wait(PATIENCE)
+    return deepest
+
+
+def test_a_function_is_called_at_once_also_inside_a_call_of_itself() -> None:
+    with Listener[Any]() as listener:
+        functions: queue.Queue[Any] = queue.Queue()
+        first, second, end = (threading.Event() for _ in range(3))
+        shared = [listener.share(each) for each in (functions, first, second, end)]
+        with Child("fork", be_called_back_twice, *shared) as child, listener.background():
+            function = functions.get(timeout=PATIENCE)
+            thread = threading.Thread(target=function)
+            thread.start()
+            assert first.wait(PATIENCE)
+            function()
+            second.set()
+            thread.join(PATIENCE)
+            end.set()
+            assert child.result() == 2
 
 
 def test_a_forked_child_lends_objects_of_its_own() -> None:

@@ -227,8 +227,9 @@ class Section:
 
 
 def stuck() -> DeadlockError:
-    """Return the error of a call that would wait for one that waits for it."""
+    """Return the error of a call that would wait for one further down its thread's stack."""
     return DeadlockError(
-        "this call needs an object that is busy with a call which itself waits, in the owner, for "
-        "what this one is in"
+        "this call needs an object that is busy with another call, which cannot go on before this "
+        "one has ended, as one thread runs both: let the method that waits meanwhile run in a "
+        'thread of its own (@blocking, or dispatch="threads")'
     )

@@ -53,6 +53,8 @@ class Direct:
         self._openness = openness
         self._turns = turns
         self._residence = residence
+        #: Else calls of others come only to who waits for an answer, as to a handler: at once.
+        self._serves = residence is not None
 
     def run(
         self, shared: Shared, member: int, args: tuple[Any, ...], kwargs: dict[str, Any] | None
@@ -114,6 +116,8 @@ class Direct:
         section, right = shared.section, shared.section.right
         if not here.waits:
             owned = right._is_owned()
+            if owned and self._serves and section.runner is not here.activity:
+                raise stuck()
             try:
                 if owned or right.acquire(False) or _acquire_soon(right):
                     with right:
