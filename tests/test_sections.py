@@ -651,6 +651,52 @@ def test_who_waits_for_one_listener_goes_on_serving_another() -> None:
                 thread.join(PATIENCE)
 
 
+def test_who_waits_in_a_turn_of_one_listener_goes_on_serving_another() -> None:
+    """As above, but nothing of what it waits for is on the other listener."""
+    inside, go_on = FORK.Event(), FORK.Event()
+    with Listener[Any]() as one, Listener[Any]() as other:
+        wanted, free = one.share(Register()), other.share(Register())
+        waiting = one.share(Register(wanted))
+        with Child(FORK, call_inside, wanted, free, inside, go_on) as holder:
+            poll_until(inside.is_set, one, other)
+            with Child(FORK, pass_on, waiting, "later") as later:
+                thread = threading.Thread(target=set_when, args=(line_of(one, wanted), go_on))
+                thread.start()
+                assert holder.result(one, other) == 1
+                later.result(one, other)
+                thread.join(PATIENCE)
+
+
+def test_who_waits_between_two_turns_serves_all_its_listeners() -> None:
+    inside, go_on = FORK.Event(), FORK.Event()
+    with Listener[Any]() as one, Listener[Any]() as other:
+        wanted, free = other.share(Register()), one.share(Register())
+        with Child(FORK, call_inside, wanted, free, inside, go_on) as holder:
+            poll_until(inside.is_set, one, other)
+            thread = threading.Thread(target=set_when, args=(line_of(other, wanted), go_on))
+            thread.start()
+            assert wanted.add(1) == 1
+            assert holder.result(one, other) == 1
+            thread.join(PATIENCE)
+
+
+def test_who_waits_at_another_owner_goes_on_serving_all_its_listeners() -> None:
+    inside, go_on = FORK.Event(), FORK.Event()
+    with spawning(FORK):
+        wanted, host = spawn(Register)
+    with host, Listener[Any]() as one, Listener[Any]() as other:
+        target = Register(wanted)
+        free, waiting = other.share(Register()), one.share(target)
+        with Child(FORK, call_inside, wanted, free, inside, go_on) as holder:
+            poll_until(inside.is_set, one, other)
+            with Child(FORK, pass_on, waiting, "later") as later:
+                thread = threading.Thread(target=set_when, args=(lambda: target.words, go_on))
+                thread.start()
+                assert holder.result(one, other) == 1
+                later.result(one, other)
+                thread.join(PATIENCE)
+
+
 def test_of_two_calls_on_one_stack_the_upper_one_gets_in_first() -> None:
     with Listener[Any]() as listener:
         wanted = listener.share(Register())

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from pipeproxy._chains._residence import Residence
 from pipeproxy._owner._turns import Turns
 
 
@@ -17,7 +18,7 @@ class Service:
     def __init__(self) -> None:
         self.closed = 0
         self.upcalls = SimpleNamespace()
-        self.residence = SimpleNamespace(thread=0)
+        self.residence = Residence(lambda: None)
 
     def take(self, turns: Callable[[], object]) -> object:
         return turns()

@@ -150,6 +150,7 @@ class Here(threading.local):
             method `beside` serves others while the thread waits, and `listen` hears what the client
             says meanwhile; each is None if another thread does so.
         services: those in whose turns it is, which nobody else serves meanwhile; the latest last.
+        served_last: those that it served last, or has made and nobody served yet.
         stack: the calls that wait further down its stack while it serves others.
         tries: the object of which it runs a call that must not wait; see `_waits`.
         cargo: what came with the call that it runs, and with which client's; see `_borrowed`.
@@ -165,6 +166,7 @@ class Here(threading.local):
     def __init__(self) -> None:
         self.own = activity_of(_life.token(), _life.thread())
         self.services: list[Any] = []
+        self.served_last: weakref.WeakSet[Any] = weakref.WeakSet()
         self.stack = Stack()
         self.waits: list[Any] = []
 
@@ -194,6 +196,20 @@ class Here(threading.local):
     def current(self) -> Served:
         """That, or what this thread does of its own."""
         return self.served or Served(self.own, (self.own.process,), None)
+
+    @property
+    def serving(self) -> list[Any]:
+        """The services that nobody else serves meanwhile, but for guests: in a turn or between."""
+        return [*self.services, *self.between]
+
+    @property
+    def between(self) -> list[Any]:
+        """Those of them in whose turns it is not."""
+        return [
+            service
+            for service in self.served_last
+            if service.residence.is_here() and not (service.closed or service in self.services)
+        ]
 
     @property
     def level(self) -> int:

@@ -54,7 +54,11 @@ class Service:
         upcalls: calls of objects that clients hold.
         waited: seconds spent so far outside of turns, or waiting in them.
         wake: ends a wait of the thread that serves.
+        visit: ``visit(seconds, since)`` takes a turn as a guest, if nobody else does; set by
+            whoever knows who serves.
     """
+
+    visit: Callable[[float, float], bool]
 
     def __init__(
         self,
@@ -330,25 +334,32 @@ class Service:
                 client.life.close()
 
 
-def meanwhile(reader: int | None, seconds: float, since: float) -> None:
-    """Wait for a moment, or until a descriptor is readable, in a call that is served.
+def meanwhile(
+    reader: int | None, seconds: float, since: float, guest_of: Service | None = None
+) -> None:
+    """Wait for a moment, or until a descriptor is readable, and let others be served meanwhile.
 
-    All in whose turns this thread is are served meanwhile, as nobody else can.
+    All that this thread serves are, in a turn or between two turns, as nobody else may do it.
 
     Args:
         seconds: how long at most.
         since: see `Service.nested_turn`.
+        guest_of: what it serves as well for once, as nobody does.
     """
     services: list[Service] = here.services
+    visited: list[Service] = here.between if guest_of is None else [*here.between, guest_of]
     # What is served is none of this call's business: not in its context.
-    if reader is None and len(services) == 1:  # as nearly always
+    if reader is None and len(services) == 1 and not visited:  # as nearly always
         Context().run(services[0].nested_turn, seconds, since)
         return
-    numbers = {service.callers.poller.fileno() for service in services}
+    served = [*services, *visited]
+    numbers = {service.callers.poller.fileno() for service in served}
     if reader is not None:
         numbers.add(reader)
-    dues = [due for service in services if (due := service.due_in()) is not None]
+    dues = [due for service in served if (due := service.due_in()) is not None]
     ready = wait_for(*((number, False) for number in numbers), timeout=min([seconds, *dues]))
     if reader not in ready:
         for service in reversed(services):
             Context().run(service.nested_turn, 0, since)
+        for service in visited:
+            service.visit(0, since)

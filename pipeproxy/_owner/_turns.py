@@ -50,6 +50,8 @@ class Turns:
         self.wake = wake
         self._service = service
         service.upcalls.wait, service.upcalls.wake = self.wait, self.let_go
+        service.visit = self.visit
+        here.served_last.add(service)
         self._right: Any = threading.RLock()
         self._serving = False  # in earnest, not as a guest
         self._wished = 0.0  # when somebody wanted to serve in a guest's place
@@ -103,19 +105,17 @@ class Turns:
             since: when the loop began.
         """
         seconds = _LOOK_EVERY if seconds is None else min(seconds, _LOOK_EVERY)
-        if self._is_mine():
+        serving = here.serving
+        if serving and serving != [self._service]:
+            alone = self._service not in serving and self.visit(0, since)
+            meanwhile(None, seconds, since, self._service if alone else None)
+        elif self._is_mine():
             meanwhile(None, seconds, since)
-        elif here.services:
-            serves = self._serve_as_guest(0, since) or self._service.residence.is_here()
-            if serves and not self._service.closed:
-                meanwhile(self._service.callers.poller.fileno(), seconds, since)
-            else:
-                meanwhile(None, seconds, since)
-        elif not self._serve_as_guest(seconds, since):
+        elif not self.visit(seconds, since):
             pause = self._left + _LEAVE - monotonic()
             bell.wait(min(seconds, pause) if pause > 0 else seconds)
 
-    def _serve_as_guest(self, seconds: float, since: float) -> bool:
+    def visit(self, seconds: float, since: float) -> bool:
         """Take a turn and return True, if nobody else serves, or wants to."""
         now = monotonic()
         if self._is_looped() or now - self._wished < _GIVE_WAY:
@@ -137,7 +137,9 @@ class Turns:
 
     def _serve(self, serve: Callable[[Callable[[], None]], T]) -> T:
         self._serving = True
-        self._service.residence.thread = threading.current_thread()
+        if not self._service.residence.is_here():
+            self._service.residence.thread = threading.current_thread()
+            here.served_last.add(self._service)
         try:
             with Deferred(self.wake, self._is_mine) as interrupt:
                 return self._service.take(partial(serve, interrupt.check))

@@ -63,7 +63,7 @@ class Asked:
         self.segment = segment
         self._say = say
         self._taken: list[Caller] = []
-        self.bell = Bell(*(s.wake for s in here.services if s.upcalls not in ways))
+        self.bell = Bell(*(s.wake for s in here.serving if s.upcalls not in ways))
         self.reply: tuple[int, Encoded] | None = None
 
     @property

@@ -186,7 +186,7 @@ class Direct:
         """
         if any(section.is_held_by(call.activity) for call in here.stack.calls):
             raise stuck()
-        bell = Bell(*{self._turns.wake, *(service.wake for service in here.services)})
+        bell = Bell(*{self._turns.wake, *(service.wake for service in here.serving)})
         entry = Entry(here.activity, bell.ring, {**numbers})
         wait = Wait(here.activity, section, what, bell.ring)
         outer = here.waits
