@@ -717,6 +717,54 @@ def test_of_two_calls_on_one_stack_the_upper_one_gets_in_first() -> None:
         assert wanted.words == ["upper", "lower"]
 
 
+class Late(Register):
+    """Wants the other object only when `is_time` says so."""
+
+    def __init__(self, other: Any, begun: Any, is_time: Callable[[], bool]) -> None:
+        super().__init__(other)
+        self.begun = begun
+        self.is_time = is_time
+
+    def pass_on(self, word: str) -> None:
+        self.begun.set()
+        poll_until(self.is_time)
+        super().pass_on(word)
+
+
+def test_the_upper_one_gets_in_also_if_the_lower_one_was_let_in_before_it_came() -> None:
+    inside, begun = threading.Event(), threading.Event()
+    with Listener[Any]() as listener:
+        wanted = listener.share(Register())
+        section = section_of(listener, wanted)
+        lower = listener.share(Register(wanted))
+
+        def is_let_in() -> bool:
+            return section.holder is not None and section.holder.activity is not holder[0]
+
+        def hold() -> None:
+            with locked(wanted):
+                holder.append(here.activity)
+                inside.set()
+                assert begun.wait(PATIENCE)
+
+        holder: list[Any] = []
+        upper = listener.share(Late(wanted, begun, is_let_in))
+        thread = threading.Thread(target=hold)
+        thread.start()
+        assert inside.wait(PATIENCE)
+        with (
+            Child(FORK, pass_on, lower, "lower") as first,
+            Child(FORK) as second,
+            listener.background(),
+        ):
+            poll_until(line_of(listener, wanted))
+            second.do(pass_on, upper, "upper")
+            first.result()
+            second.result()
+        thread.join(PATIENCE)
+        assert wanted.words == ["upper", "lower"]
+
+
 def test_who_waits_at_home_begins_no_call_that_nobody_in_a_section_waits_for(
     served: tuple[Any, Listener[Any]],
 ) -> None:

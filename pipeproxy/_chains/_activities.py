@@ -154,8 +154,9 @@ class Here(threading.local):
         stack: the calls that wait further down its stack while it serves others.
         tries: the object of which it runs a call that must not wait; see `_waits`.
         cargo: what came with the call that it runs, and with which client's; see `_borrowed`.
-        waits: the sections that it waits for, one for each level. A call that it runs may wait at
-            home, and what it serves meanwhile, one level up, may not enter what that call is in.
+        waits: the sections that it waits for, each with its place there, one for each level. A call
+            that it runs may wait at home, and what it serves meanwhile, one level up, may not enter
+            what that call is in.
     """
 
     serves: Served | None = None
@@ -168,7 +169,7 @@ class Here(threading.local):
         self.services: list[Any] = []
         self.served_last: weakref.WeakSet[Any] = weakref.WeakSet()
         self.stack = Stack()
-        self.waits: list[Any] = []
+        self.waits: list[tuple[Any, Any]] = []
 
     def forked(self) -> None:
         """In a forked child: what the thread served is its parent's."""

@@ -98,7 +98,7 @@ class Section:
 
     def is_stuck_with(self, activity: Activity) -> bool:
         """Whether a call of it runs in this thread and waits for what an activity is in."""
-        return any(wanted.is_held_by(activity) for wanted in here.waits[self.level :])
+        return any(wanted.is_held_by(activity) for wanted, _ in here.waits[self.level :])
 
     def runs_here(self) -> bool:
         """Whether a call of the object is under way further down this thread's own stack."""
@@ -124,6 +124,30 @@ class Section:
                 self.line.insert(place, entry)
                 return
         self.line.append(entry)
+
+    def overtake(self, entry: Entry) -> None:
+        """Let an entry in before one for which this thread waits further down, in vain so far.
+
+        That one may have got in meanwhile, and cannot go on before what is up here has.
+        """
+        for section, lower in here.waits:
+            if section is self and lower is not entry and self.holder is lower:
+                attempt(self.right, partial(self._swap, lower, entry))
+                self.settle()
+
+    def _swap(self, lower: Entry, entry: Entry) -> None:
+        if self.holder is lower and entry in self.line:
+            self.line.remove(entry)
+            self.line.extendleft((lower, entry))
+            lower.activity.sections.discard(self)
+            self.holder = None
+
+    def is_kept_below(self) -> bool:
+        """Whether a call further down this thread's stack is in it, and does not just get in."""
+        holder = self.holder
+        if holder is None or not here.stack.holds(holder.activity):
+            return False
+        return not (holder.gone or any(holder is lower for _, lower in here.waits))
 
     def _take(self, entry: Entry) -> None:
         if self.holder is None and not self.line:

@@ -184,13 +184,13 @@ class Direct:
             ListenerClosed: the listener was closed.
             DeadlockError: it would wait for ever.
         """
-        if any(section.is_held_by(call.activity) for call in here.stack.calls):
+        if section.is_kept_below():
             raise stuck()
         bell = Bell(*{self._turns.wake, *(service.wake for service in here.serving)})
         entry = Entry(here.activity, bell.ring, {**numbers})
         wait = Wait(here.activity, section, what, bell.ring)
         outer = here.waits
-        here.waits = [*outer, section]
+        here.waits = [*outer, (section, entry)]
         try:
             waits.begin(wait)
             section.enter(entry)
@@ -210,6 +210,7 @@ class Direct:
             if deadline is not None and monotonic() > deadline:
                 raise _deadline.not_entered()
             self._openness.check()
+            section.overtake(entry)
             self._turns.wait(bell, _deadline.left(deadline), wait.since)
             section.settle()  # what is in it at home may have ended unseen
             if entry is not section.holder and entry not in list(section.line):
