@@ -11,6 +11,7 @@ import pytest
 from pipeproxy import CallLost, CodecError
 from pipeproxy._channels._wire import FAILURE, RESULT
 from pipeproxy._client._promises import Promise, Unheard, fulfil
+from pipeproxy._client._requests import Request
 
 
 class Kept(Promise):
@@ -36,7 +37,8 @@ class Owner:
     def __init__(self) -> None:
         self.noted: list[Any] = []
 
-    def read(self, kind: int, answer: Any, plain: Any, member: int, args: Any, lease: Any) -> Any:
+    def read(self, kind: int, answer: Any, request: Request, lease: Any) -> Any:
+        _, _, member, args, _ = request
         if answer == b"bad":
             raise CodecError("it cannot be rebuilt")
         return LookupError() if kind == FAILURE else (answer, member, args)
@@ -67,7 +69,7 @@ class Flown:
 
 def armed(promise: Any, owner: Owner, *, args: Any = ()) -> Any:
     went: Any = Went(owner)
-    promise.arm(7, owner, ((), 5, args), None, went, went)
+    promise.arm(7, owner, (1, (), 5, args, None), None, went, went)
     promise.flight = Flown()
     return promise
 

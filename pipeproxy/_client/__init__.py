@@ -1,6 +1,7 @@
 """The side that calls: what goes to an owner, by which way, and what comes of it.
 
 _calls                      one call, from the arguments to the value
+_requests                   what it asks for, how that travels, and what an answer says to it
 _exchange                   a frame and its reply, while its thread waits
 _flight, _outbox, _courier  calls that nobody waits for just now, and who carries them
 _promises, _asking          what comes of those

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Final, cast
+from typing import Any, cast
 
 from .._chains._activities import Served, Up, here
 from .._chains._context import context_of
@@ -23,22 +23,21 @@ from .._channels._wire import (
     pack_header,
     pack_pairs,
 )
-from .._specs._members import Plain, name_of, parameters_of
+from .._specs._members import Plain
 from .._system import _deadline, _life
 from .._system._descriptors import Descriptor
 from ..codecs import pickle as codec
-from ..errors import CodecError, ListenerClosed, OwnerDied
+from ..errors import ListenerClosed, OwnerDied
 from ._exchange import Exchange, Surroundings
 from ._held import Holdings, idents
 from ._inside import Inside
 from ._lines import Line, Lines
-from ._pool import Key, Lease, Pool
+from ._pool import Lease, Pool
 from ._promises import Promise, Unheard, fulfil
+from ._requests import Request, decode, encode, key, name
 
 Call = Callable[[int, tuple[Any, ...], "dict[str, Any] | None"], Any]
 Start = Callable[[int, tuple[Any, ...], "dict[str, Any] | None", Any], None]
-
-_RESULTS: Final = frozenset({RESULT, UP_RESULT})
 
 #: The ways to processes that have no door: they are clients of a listener of this one.
 guests: dict[bytes, Any] = {}
@@ -137,12 +136,13 @@ class Owner:
             or self._pool.in_use
             or any(self._minded)
         ):
-            kind, value = self._call_with_all(number, plain, member, args, kwargs, payload)
+            request = number, plain, member, args, kwargs
+            kind, value = self._call_with_all(request, payload)
         else:  # nearly every call: it takes nothing along, and nothing else is to be heeded
             ident, answer = next(idents), None
             try:
                 kind, answer = self._exchange.trip(line, ident, number, member, payload)
-                value = self.read(kind, answer, plain, member, args, None)
+                value = self.read(kind, answer, (number, plain, member, args, kwargs), None)
             except BaseException as error:
                 self.abandon(ident, error, None, came=answer is not None)
                 raise
@@ -153,15 +153,7 @@ class Owner:
         finally:
             del value  # else the frame in its own traceback would keep it alive
 
-    def _call_with_all(  # noqa: PLR0913, PLR0917 - as `call`, and what was made of it
-        self,
-        number: int,
-        plain: Plain,
-        member: int,
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any] | None,
-        payload: bytes | None,
-    ) -> tuple[int, Any]:
+    def _call_with_all(self, request: Request, payload: bytes | None) -> tuple[int, Any]:
         """As `call`, whatever goes with it; return the kind of the reply and what it holds.
 
         Args:
@@ -170,16 +162,12 @@ class Owner:
         if self.inside.blocks:
             self.inside.leave_forgotten()
         served = here.served
-        if served is not None or not self.route.address:
-            up = self._way_up(served)
-            if up is not None:
-                return RESULT, self._call_up(up, number, plain, member, args, kwargs)
+        up = self._way_up(served)
+        if up is not None:
+            return RESULT, self._call_up(up, request)
+        number, _, member, _, _ = request
         deadline = _deadline.current()
-        kind, lent, lease = CALL, None, None
-        if payload is None or served is not None or deadline is not None or self._pool.in_use:
-            kind, payload, lent, lease = self._request(
-                plain, member, args, kwargs, payload, served, deadline
-            )
+        kind, payload, lent, lease = self._pack(request, payload, served, deadline)
         try:
             line, ident = self._exchange.line(deadline)
         except BaseException:
@@ -189,7 +177,7 @@ class Owner:
         answer = None
         try:
             kind, answer = self._exchange.ask(line, ident, kind, number, member, payload, deadline)
-            value = self.read(kind, answer, plain, member, args, lease)
+            value = self.read(kind, answer, request, lease)
         except BaseException as error:
             unheard = line.unsent or not line.said
             self.abandon(ident, error, lent if unheard else None, came=answer is not None)
@@ -235,25 +223,18 @@ class Owner:
             or any(self._minded)
             or flight.is_full()
         ):
-            self._start_with_all(number, plain, member, args, kwargs, promise, payload)
+            self._start_with_all((number, plain, member, args, kwargs), promise, payload)
             return
         # Nearly every call, of many.
         ident = next(idents)
-        promise.arm(ident, self, (plain, member, args))
+        promise.arm(ident, self, (number, plain, member, args, kwargs))
         promise.flight = flight
         frame = pack_header(len(payload), ident, number, member, CALL) + payload
         if not flight.put(frame, promise, promise.waits):
             self._exchange.send(frame, promise, None, None)
 
-    def _start_with_all(  # noqa: PLR0913, PLR0917 - as `start`, and what was made of it
-        self,
-        number: int,
-        plain: Plain,
-        member: int,
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any] | None,
-        promise: Promise | None,
-        payload: bytes | None,
+    def _start_with_all(
+        self, request: Request, promise: Promise | None, payload: bytes | None
     ) -> None:
         """As `start`, whatever goes with it.
 
@@ -263,25 +244,20 @@ class Owner:
         if self.inside.blocks:
             self.inside.leave_forgotten()
         served = here.served
-        if served is not None or not self.route.address:
-            up = self._way_up(served)
-            if up is not None:
-                call = partial(self._call_up, up, number, plain, member, args, kwargs)
-                fulfil(promise, call, name_of(plain, member, args))
-                return
+        up = self._way_up(served)
+        if up is not None:
+            fulfil(promise, partial(self._call_up, up, request), name(request))
+            return
+        number, _, member, _, _ = request
         deadline = _deadline.current()
-        kind, lent, lease = CALL, None, None
-        if payload is None or served is not None or deadline is not None or self._pool.in_use:
-            kind, payload, lent, lease = self._request(
-                plain, member, args, kwargs, payload, served, deadline
-            )
+        kind, payload, lent, lease = self._pack(request, payload, served, deadline)
         try:
             if promise is None and lent is not None and lent.lends:
-                promise = Unheard(name_of(plain, member, args))
+                promise = Unheard(name(request))
             ident = 0
             if promise is not None:
                 ident = next(idents)
-                promise.arm(ident, self, (plain, member, args), deadline, lent, lease)
+                promise.arm(ident, self, request, deadline, lent, lease)
             if len(payload) > LIMIT:
                 raise oversized(len(payload))
             frame = pack_header(len(payload), ident, number, member, kind) + payload
@@ -291,31 +267,31 @@ class Owner:
                 lent.take_back()
             raise
 
-    def _request(  # noqa: PLR0913, PLR0917 - as `call`, and in what it is made
+    def _pack(
         self,
-        plain: Plain,
-        member: int,
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any] | None,
-        encoded: Encoded | None,
+        request: Request,
+        payload: bytes | None,
         served: Served | None,
         deadline: float | None,
     ) -> tuple[int, bytes, Any, Lease | None]:
         """Return the kind and the payload of a call, what it lends, and the memory it goes with.
 
         Args:
-            encoded: its arguments, if nobody need be asked about any.
+            payload: its arguments, if nobody need be asked about any.
         """
+        if payload is not None and served is None and deadline is None and not self._pool.in_use:
+            return CALL, payload, None, None
+        encoded: Encoded | None = payload
         lent = lease = None
         try:
             if encoded is None:
                 lent = self._around.outgoing(self.route)
-                encoded = self._encode(plain, member, args, kwargs, lent)
+                encoded = encode(request, lent)
             kind, before = CALL, b""
             if served is not None or deadline is not None:
                 kind, before = CALL_WITHIN, context_of(served, deadline)
             if self._pool.in_use or type(encoded) is Parcel:
-                lease = self._pool.take(_key(plain, member), encoded, deadline)
+                lease = self._pool.take(key(request), encoded, deadline)
             segment = None if lease is None else lease.segment
             kind, record, data = pack(kind, encoded, segment, goes=True)
         except BaseException:
@@ -324,28 +300,21 @@ class Owner:
             raise
         return kind, b"".join((record, before, data)), lent, lease
 
-    def _call_up(  # noqa: PLR0913, PLR0917 - as `call`, and by which way
-        self,
-        up: Up,
-        number: int,
-        plain: Plain,
-        member: int,
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any] | None,
-    ) -> Any:
+    def _call_up(self, up: Up, request: Request) -> Any:
         """As `call`, on a channel on which the owner waits for an answer of this process."""
         lent = up.outgoing()
         try:
-            payload = self._encode(plain, member, args, kwargs, lent)
+            payload = encode(request, lent)
         except BaseException:
             lent.take_back()
             raise
         news, told = self.held.news_for(self.route.listener)
+        number, _, member, _, _ = request
         target = self.route.listener, number, member
         ident, answer = next(idents) | UP, None
         try:
             kind, answer = up.ask(ident, target, payload, _deadline.current(), told)
-            value = self._decode(kind, answer, plain, member, args)
+            value = decode(request, kind, answer)
         except BaseException as error:
             self.abandon(ident, error, lent, came=answer is not None)
             raise
@@ -357,29 +326,8 @@ class Owner:
         finally:
             del value  # else the frame in its own traceback would keep it alive
 
-    def _encode(
-        self,
-        plain: Plain,
-        member: int,
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any] | None,
-        outgoing: Any,
-    ) -> bytes | Parcel:
-        try:
-            return codec.encode_call(args, kwargs, outgoing.refer)
-        except CodecError as error:
-            where, parameters = name_of(plain, member, args), parameters_of(plain, member)
-            culprit = codec.explain_call(args, kwargs, outgoing.refer, where, parameters)
-            raise culprit from culprit.__cause__ or error
-
-    def read(  # noqa: PLR0913, PLR0917 - what was said to which call
-        self,
-        kind: int,
-        answer: bytes | memoryview,
-        plain: Plain,
-        member: int,
-        args: tuple[Any, ...],
-        lease: Lease | None,
+    def read(
+        self, kind: int, answer: bytes | memoryview, request: Request, lease: Lease | None
     ) -> Any:
         """Return the result, or the exception, that a reply holds.
 
@@ -390,20 +338,10 @@ class Owner:
             try:
                 return codec.loads(answer)
             except Exception:
-                self._decode(kind, answer, plain, member, args)  # says what is wrong, and where
+                decode(request, kind, answer)  # says what is wrong, and where
                 raise  # nothing is: it came from a signal handler
-        kind, encoded = self._pool.open(_key(plain, member), kind, answer, lease)
-        return self._decode(kind, encoded, plain, member, args)
-
-    def _decode(
-        self, kind: int, encoded: Encoded, plain: Plain, member: int, args: tuple[Any, ...]
-    ) -> Any:
-        if kind not in _RESULTS:
-            return codec.decode_failure(encoded)
-        try:
-            return codec.decode(encoded)
-        except CodecError:
-            return codec.decode(encoded, f"the result of {name_of(plain, member, args)}")
+        kind, encoded = self._pool.open(key(request), kind, answer, lease)
+        return decode(request, kind, encoded)
 
     def is_left(self, lease: Lease, line: Line, ident: int) -> None:
         """Let memory be had again when the owner replies to a call that nobody waits for."""
@@ -435,7 +373,3 @@ class Owner:
                 f"client of this process any more: share the object on a Listener of its own"
             )
         return cast(Up, guest)
-
-
-def _key(plain: Plain, member: int) -> Key:
-    return plain[0], plain[1], member

@@ -6,27 +6,21 @@ from collections.abc import Callable
 from typing import Any, Final, Protocol
 
 from .._channels._wire import BARE, RESULT
-from .._specs._members import Plain
 from .._system._reports import report
 from ._asking import Promised
 from ._lines import Line
 from ._pool import Lease
+from ._requests import Request
 
 #: What an answer that was read is no more needed for.
-_OVER: Final[tuple[Plain, int, tuple[Any, ...]]] = ((), 0, ())
+_OVER: Final[Request] = (0, (), 0, (), None)
 
 
 class Reader(Protocol):
     """The owner that is called, as a promise needs it."""
 
-    def read(  # noqa: PLR0913, PLR0917 - what was said to which call
-        self,
-        kind: int,
-        answer: bytes | memoryview,
-        plain: Plain,
-        member: int,
-        args: tuple[Any, ...],
-        lease: Lease | None,
+    def read(
+        self, kind: int, answer: bytes | memoryview, request: Request, lease: Lease | None
     ) -> Any:
         """Return the result, or the exception, that an answer holds."""
 
@@ -42,19 +36,19 @@ class Promise(Promised):
 
     _lent: Any = None
     _lease: Lease | None = None
-    _where: tuple[Plain, int, tuple[Any, ...]]
+    _request: Request
 
     def arm(  # noqa: PLR0913, PLR0917 - all that is known of the call
         self,
         ident: int,
         owner: Reader,
-        where: tuple[Plain, int, tuple[Any, ...]],
+        request: Request,
         deadline: float | None = None,
         lent: Any = None,
         lease: Lease | None = None,
     ) -> None:
         """Be the promise of this call, which is about to be sent."""
-        self.ident, self._owner, self._where = ident, owner, where
+        self.ident, self._owner, self._request = ident, owner, request
         if deadline is not None:
             self.deadline = deadline
         if lent is not None or lease is not None:
@@ -71,12 +65,12 @@ class Promise(Promised):
 
     def settle(self, kind: int, payload: bytes | memoryview) -> None:
         """See `Pending`."""
-        (plain, member, args), lease = self._where, self._lease
-        self._where, self.flight = _OVER, None  # as `_be_over`
+        request, lease = self._request, self._lease
+        self._request, self.flight = _OVER, None  # as `_be_over`
         if self._lent is not None:
             self._lent = None
         try:
-            value = self._owner.read(kind, payload, plain, member, args, lease)
+            value = self._owner.read(kind, payload, request, lease)
         except BaseException as error:  # it cannot be rebuilt here
             self._owner.abandon(self.ident, error, None, came=True)
             self.refuse(error)
@@ -113,7 +107,7 @@ class Promise(Promised):
 
     def _be_over(self) -> None:
         """Keep nothing alive any more: neither the arguments nor the line."""
-        self._where, self.flight = _OVER, None
+        self._request, self.flight = _OVER, None
         if self._lent is not None:
             self._lent = None
 

@@ -198,9 +198,8 @@ class Home:
         if promise is None or not self._direct.may_wait(shared, member):
             fulfil(promise, call, where)
             return
-        served = here.served or Served(here.own, (here.own.process,), None)
         run = partial(copy_context().run, fulfil, promise, call, where)
-        start_new_thread(_serve_apart, (served, run, promise))
+        start_new_thread(_serve_apart, (here.current, run, promise))
 
     # -- upcalls ----------------------------------------------------------------------------------
 
