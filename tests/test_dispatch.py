@@ -80,7 +80,6 @@ def dispatch(objects: Objects) -> Dispatch:
         residence,
         lambda caller: None,
         lambda caller, frames: None,
-        lambda: None,
     )
 
 
@@ -89,7 +88,7 @@ def run(dispatch: Dispatch, number: int, member: int, payload: bytes) -> Any:
     caller = Caller(own, Client(b"token"), Activity(b"token", 1), None)
     frame = (CALL, 1, number, member, payload)
     caller.frames.append(frame)
-    reply = dispatch.call(caller, frame) or dispatch.serve(caller, frame)
+    reply = dispatch.call(caller, frame) or dispatch.call_in_turn(caller, frame)
     assert reply is not None
     assert not caller.frames
     kind, answer = reply

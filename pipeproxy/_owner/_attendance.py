@@ -38,6 +38,7 @@ from ..transports.pipe import READ_SIZE, cores
 from ._caller import MOST_UNSENT, Caller
 from ._callers import Callers
 from ._dispatch import Dispatch
+from ._frames import Frames
 from ._upcalls import Upcalls
 from ._voice import Voice
 
@@ -87,7 +88,8 @@ class Attendance:
         self.callers = Callers()
         self.ready: deque[Caller] = deque()
         self.voice = Voice(alert, self.ready, self.balance)
-        self.dispatch = Dispatch(objects, route, residence, self.resume, self.voice.say, look)
+        self.dispatch = Dispatch(objects, route, residence, self.resume, self.voice.say)
+        self._frames = Frames(objects, self.dispatch, self.resume, self.voice.say, look)
         self.upcalls = Upcalls(route, objects, self.voice)
         self._batches = self.dispatch.errands.batches
         self.in_hand: Caller | None = None
@@ -223,7 +225,7 @@ class Attendance:
                     caller.flush()
                 if not caller.paused and not caller.ended:
                     self.read(caller)
-                self.dispatch.hear(caller)
+                self._frames.hear(caller)
                 if works:
                     caller.parked = bool(caller.frames)
                 if works and caller.ended:
@@ -278,7 +280,7 @@ class Attendance:
                     self.read(caller)
                 if _life.is_dead(caller.client.life):
                     caller.given_up = caller.running
-            self.dispatch.hear(caller)
+            self._frames.hear(caller)
         except BaseException:
             caller.ended = True  # what has come may be lost, and the method may catch this
             raise
@@ -304,7 +306,7 @@ class Attendance:
                 return False
         caller.frames += frames
         if len(caller.frames) > 1 and CANCEL in map(_kind_of, frames):
-            self.dispatch.hear(caller)  # before what it gives up begins
+            self._frames.hear(caller)  # before what it gives up begins
         if frames and (caller.returned or caller.told):
             caller.heard()
         if caller.client.wanted:
@@ -327,7 +329,7 @@ class Attendance:
             caller.running = frame[1]
             reply = self.dispatch.call(caller, frame) if frame[0] == CALL else None
             if reply is None:
-                reply = self.dispatch.serve(caller, frame)
+                reply = self._frames.serve(caller, frame)
             if self.callers.closed:
                 raise _closed()
             if reply is None:
@@ -362,7 +364,7 @@ class Attendance:
             self.dispatch.errands.workers.start(caller)
         else:
             caller.parked = True
-        self.dispatch.hear(caller)
+        self._frames.hear(caller)
         return works
 
     def recover(self) -> None:

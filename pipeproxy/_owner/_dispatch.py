@@ -1,4 +1,4 @@
-"""Dispatch: what a frame that has arrived asks for is done, or waits in line.
+"""Dispatch: a call that has arrived is run, or waits in line.
 
 It is serial: calls run in the thread that polls, one at a time for each object. A call runs if its
 activity is in the object's section, or nobody is. Else it waits, and so does all that comes after
@@ -14,38 +14,16 @@ from functools import partial
 from math import inf
 
 from .._chains._activities import Served, activity_of, here
-from .._chains._deadlocks import waits
 from .._chains._residence import Residence
 from .._chains._sections import Section, stuck
 from .._channels._borrowed import Cargo
-from .._channels._wire import (
-    BULK,
-    CALL,
-    CALL_WITHIN,
-    CALLS,
-    CANCEL,
-    CLAIM,
-    ENTER,
-    LEAVE,
-    RESULT,
-    RETIRE,
-    UNHEARD,
-    UP_FAILURE,
-    UP_RESULT,
-    WAITS,
-    Frame,
-    header,
-    unpack_context,
-    unpack_number,
-    unpack_pairs,
-)
+from .._channels._wire import CALL_WITHIN, Frame, unpack_context
 from .._objects._objects import Objects
 from .._objects._subjects import Shared
 from .._references._references import PlainRoute
 from .._specs._members import name_of
 from .._system import _deadline
-from ..codecs import pickle as codec
-from ..errors import Cancelled, DeadlockError, ProtocolError, Released
+from ..errors import DeadlockError, ProtocolError, Released
 from ._admission import Admission
 from ._answers import Answers
 from ._caller import SILENCE, Caller, Errand, Reply
@@ -53,7 +31,7 @@ from ._errands import Errands
 
 
 class Dispatch:
-    """Does what the clients of one listener ask for.
+    """Runs the calls of the clients of one listener.
 
     Args:
         objects: what is called.
@@ -61,7 +39,6 @@ class Dispatch:
         residence: knows which thread serves.
         resume: called with a caller whose first frame need not wait any more.
         say: sends frames to a caller.
-        look: looks who is at the door.
 
     Attributes:
         guest: the thread that polls only waits for something itself. So it runs calls of those only
@@ -74,14 +51,13 @@ class Dispatch:
         errands: calls that are run aside.
     """
 
-    def __init__(  # noqa: PLR0913, PLR0917 - what it needs of those above it
+    def __init__(
         self,
         objects: Objects,
         route: PlainRoute,
         residence: Residence,
         resume: Callable[[Caller], object],
         say: Callable[[Caller, bytes], object],
-        look: Callable[[], object],
     ) -> None:
         self.guest = False
         self.later: deque[Caller] = deque()
@@ -89,19 +65,14 @@ class Dispatch:
         self.admission = Admission(objects, resume, say)
         self.answers = Answers(objects, route)
         self.errands = Errands(objects, route, self.answers.answer, self.answers.failure, resume)
-        self._say = say
-        self._look = look
         self._residence = residence
         self._objects = objects
-        self._resume = resume
-
-    # -- frames -----------------------------------------------------------------------------------
 
     def call(self, caller: Caller, frame: Frame) -> Reply | None:
         """Run the call that is the caller's first frame, and take it.
 
         None if this thread may not run it, it has to wait, or somebody is in the object's section,
-        or waits for it; then nothing is done, and it is for `serve`.
+        or waits for it; then nothing is done, and it is for those below.
         """
         shared = self._objects.by_number.get(frame[2])
         if shared is None:
@@ -131,7 +102,7 @@ class Dispatch:
         self._settle(section)
         return reply
 
-    def _call_in_turn(self, caller: Caller, frame: Frame) -> Reply | None:
+    def call_in_turn(self, caller: Caller, frame: Frame) -> Reply | None:
         """As `call`, of whatever object; None if it has to wait."""
         shared = self._objects.by_number.get(frame[2])
         if shared is None:
@@ -155,7 +126,7 @@ class Dispatch:
         if self.below:
             self._rise()
 
-    def _call_within(self, caller: Caller, frame: Frame) -> Reply | None:
+    def call_within(self, caller: Caller, frame: Frame) -> Reply | None:
         """As `call`, for a call that belongs to a chain, or has a deadline."""
         kind, ident, number, member, payload = frame
         context = payload.context if type(payload) is Cargo else None
@@ -165,7 +136,7 @@ class Dispatch:
         shared = self._objects.by_number.get(number)
         if shared is None:
             return self._released(caller, frame)
-        served = self._served(caller, thread, path)
+        served = self.served(caller, thread, path)
         deadline = None if seconds == inf else self.errands.retries.came(caller) + seconds
         frame = kind, ident, number, member, payload
         return self._call_in_line(caller, shared, frame, served, deadline)
@@ -177,7 +148,8 @@ class Dispatch:
         error = Released(f"object {frame[2]} was given back, or never shared here")
         return self.answers.failure(error, f"object {frame[2]}", caller.client, frame[1])
 
-    def _served(self, caller: Caller, thread: int, path: tuple[bytes, ...]) -> Served:
+    def served(self, caller: Caller, thread: int, path: tuple[bytes, ...]) -> Served:
+        """Return what a call on a channel belongs to that says by which way it came."""
         served = caller.served
         if path:
             served.activity = activity_of(path[0], thread)
@@ -310,127 +282,3 @@ class Dispatch:
         """Look again at what needed a call further down the stack: one has ended."""
         self.later.extend(self.below)
         self.below.clear()
-
-    def serve(self, caller: Caller, frame: Frame) -> Reply | None:
-        """Do what the caller's first frame asks, and take it; None if it has to wait.
-
-        Raises:
-            ProtocolError: it is not what a client sends.
-        """
-        kind, _, _, _, payload = frame
-        if kind & BULK:
-            frame = caller.frames[0] = caller.client.borrowed.open(frame, self._look)
-            return self.serve(caller, frame)
-        if kind == CALL:
-            return self._call_in_turn(caller, frame)
-        if kind == CALL_WITHIN:
-            return self._call_within(caller, frame)
-        if kind == ENTER:
-            return self._enter(caller, frame)
-        if kind == WAITS:
-            waits.hear(codec.decode(payload), runs=False)
-            caller.frames.popleft()
-            return SILENCE
-        if kind == CANCEL:
-            caller.frames.popleft()
-            heed = self.cancel if _gives_up(frame) else Caller.take_back
-            heed(caller, frame[1])
-            return SILENCE
-        if kind in {UP_RESULT, UP_FAILURE}:  # to an upcall that nobody waits for any more
-            caller.frames.popleft()
-            return SILENCE
-        if kind == CLAIM:
-            self._objects.claim(caller.client, unpack_pairs(payload))
-            caller.frames.popleft()
-            return SILENCE
-        if kind == LEAVE:
-            number = unpack_number(payload)
-            if not self.admission.leave(caller.client, frame[2], number):
-                caller.client.remember_left(number)
-            caller.frames.popleft()
-            return RESULT, b""
-        if kind == RETIRE:
-            for number, _ in unpack_pairs(payload):
-                caller.client.borrowed.retire(number)
-            caller.frames.popleft()
-            return SILENCE
-        self._objects.release(caller.client, unpack_pairs(payload))
-        caller.frames.popleft()
-        return SILENCE
-
-    def hear(self, caller: Caller) -> None:
-        """Heed which calls a client gives up, where its frames have to wait."""
-        frames = caller.frames
-        given_up = [frame for frame in frames if _gives_up(frame)]
-        if given_up:
-            others = [frame for frame in frames if not _gives_up(frame)]
-            frames.clear()
-            frames.extend(others)
-        for frame in given_up:
-            self.cancel(caller, frame[1])
-
-    def cancel(self, caller: Caller, ident: int) -> None:
-        """Give up a call, as its caller does: what has not begun does not begin any more."""
-        for place, (kind, of, number, member, _) in enumerate(caller.frames):
-            if of == ident and kind in CALLS:
-                del caller.frames[place]
-                caller.alone.discard(ident)
-                if not place:
-                    self.admission.give_up(caller)
-                    self.errands.retries.left(caller)
-                    self._resume(caller)
-                error = Cancelled("the call was given up before it began")
-                where = self._where(number, member)
-                what, answer = self.answers.failure(error, where, caller.client, ident)
-                self._say(caller, header(what, len(answer), ident) + answer)
-                return
-        self.errands.cancel(caller, ident)
-
-    def _where(self, number: int, member: int) -> str:
-        try:
-            return name_of(self._objects.find(number).members.plain, member)
-        except Released:
-            return f"object {number}"
-
-    def _enter(self, caller: Caller, frame: Frame) -> Reply | None:
-        _, _, target, _, payload = frame
-        number = unpack_number(payload[:8])
-        client, activity = caller.client, caller.activity
-        if len(payload) > 8:  # in the name of the chain that it belongs to
-            (_, thread, path), _ = unpack_context(payload[8:])
-            activity = self._served(caller, thread, path).activity
-            caller.relays = True
-        try:
-            section = self._objects.find(target).section
-        except Released as error:
-            self.admission.give_up(caller)
-            frame = caller.frames.popleft()
-            return self.answers.failure(error, f"object {target}", caller.client, frame[1])
-        behind = list(caller.frames)[1:]
-        gone = caller.entry is not None and caller.entry[1].gone
-        # A client whose deadline passed says so on the same channel, behind what waits.
-        left = any(later[0] == LEAVE and unpack_number(later[-1]) == number for later in behind)
-        if gone or left or caller.ended or number in client.left:
-            self.admission.give_up(caller)
-            client.left.pop(number, None)
-            caller.frames.popleft()
-            return SILENCE
-        client.sections.add(section)
-        where = f"locked({self._objects.find(target).members.class_name})"
-        try:
-            if not self.admission.is_in(section, caller, activity, where, {(client, number): None}):
-                return None
-        except DeadlockError as error:
-            self.admission.give_up(caller)
-            caller.frames.popleft()
-            return self.answers.failure(error, where, client, frame[1])
-        assert section.holder is not None
-        section.holder.numbers[client, number] = None
-        self.admission.got_in(section, caller)
-        caller.frames.popleft()
-        return RESULT, b""
-
-
-def _gives_up(frame: Frame) -> bool:
-    """Whether it gives up a call that may be waiting; what is unheard is served in its order."""
-    return frame[0] == CANCEL and frame[3] != UNHEARD
