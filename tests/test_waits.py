@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from pipeproxy import Cancelled, Listener, aio, blocking, cancelled, proxied, submit, timeout
-from pipeproxy._owner._dispatch import Dispatch
+from pipeproxy._owner._frames import Frames
 
 from .children import Child, poll_until, run_program
 from .raw import Raw
@@ -312,11 +312,11 @@ def test_a_task_that_has_not_begun_never_does() -> None:
 def test_an_interrupt_as_it_listens_cuts_the_channel_of_that_call_only(
     raw: Raw, clients: Any, desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def interrupted(dispatch: Dispatch, caller: object) -> None:
+    def interrupted(frames: Frames, caller: object) -> None:
         raise KeyboardInterrupt
 
     other = clients()
-    desk.hook = lambda: monkeypatch.setattr(Dispatch, "hear", interrupted)
+    desk.hook = lambda: monkeypatch.setattr(Frames, "hear", interrupted)
     other.write(other.call("work"))
     with pytest.raises(EOFError):
         other.read()
