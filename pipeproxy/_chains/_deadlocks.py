@@ -8,18 +8,24 @@ the one where the youngest wait is ends that, by an error.
 A thread that serves while a call of its waits runs other calls on top of that one, which cannot go
 on until they have ended: whatever it waits for, it waits for them as well.
 
-What is told may be out of date. A circle is believed if all its waits were seen at one moment: the
-latest of them had begun before the first of them was looked at. (Moments are those of the system's
-monotonic clock, which all processes share.)
+Who waits may do so for several others, and needs all of them: one that lies further down a stack
+waits for what is on top, and for what it waited for before; and one chain may have several calls
+under way. So no circle ends by itself. The wait that began last ends it, of each circle that it is
+in.
+
+What is told may be out of date. A circle is believed if all its waits were seen at one moment: each
+of them after the latest had begun. (Moments are those of the system's monotonic clock, which all
+processes share.)
 """
 
 from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterable
 from itertools import pairwise
-from math import nextafter
+from math import inf, nextafter
 from threading import get_ident
 from time import monotonic
 from typing import Final
@@ -54,10 +60,21 @@ class Wait:
         wake: called when it is to look at `verdict`; any thread may.
 
     Attributes:
+        since: when it began.
         verdict: the error that ends it, if it closes a circle.
     """
 
-    __slots__ = ("_told", "activity", "section", "since", "verdict", "wake", "what")
+    __slots__ = (
+        "_blocked",
+        "_blocker",
+        "_told",
+        "activity",
+        "section",
+        "since",
+        "verdict",
+        "wake",
+        "what",
+    )
 
     def __init__(
         self, activity: Activity, section: Section, what: str, wake: Callable[[], object]
@@ -66,8 +83,9 @@ class Wait:
         self.section = section
         self.what = what
         self.wake = wake
-        self.since = monotonic()
+        self.since = self._blocked = monotonic()
         self.verdict: DeadlockError | None = None
+        self._blocker: Activity | None = None
         self._told = self.since + _PATIENCE - _AGAIN
 
     def edge(self) -> Edge | None:
@@ -81,8 +99,10 @@ class Wait:
             return None
         if blocker is None or blocker is self.activity:
             return None
+        if blocker is not self._blocker:  # the wait for this one began now, for all that is known
+            self._blocker, self._blocked = blocker, monotonic()
         what = f"{self.what} in process {os.getpid()}"
-        return _key(self.activity), _key(blocker), self.since, monotonic(), what
+        return key_of(self.activity), key_of(blocker), self._blocked, monotonic(), what
 
     def is_due(self) -> bool:
         """Whether it is time to tell of it; asked again, it is not."""
@@ -101,32 +121,39 @@ class Waits:
 
     def forked(self) -> None:
         """In a forked child: those who waited are its parent's."""
-        self._waits: dict[Key, Wait] = {}
-        self._told: dict[Key, Edge] = {}
+        self._waits: dict[Key, list[Wait]] = {}
+        self._told: dict[Key, dict[tuple[Key, float], Edge]] = {}
         self._right = threading.RLock()
 
     def begin(self, wait: Wait) -> Wait:
         """Note a wait that has begun."""
         with self._right:
-            self._waits[_key(wait.activity)] = wait
+            key = key_of(wait.activity)
+            self._waits[key] = [*self._waits.get(key, ()), wait]
+            wait.edge()
         return wait
 
     def end(self, wait: Wait) -> None:
         """Forget a wait."""
         with self._right:
-            if self._waits.get(_key(wait.activity)) is wait:
-                del self._waits[_key(wait.activity)]
+            key = key_of(wait.activity)
+            rest = [other for other in self._waits.get(key, ()) if other is not wait]
+            if rest:
+                self._waits[key] = rest
+            else:
+                self._waits.pop(key, None)
 
     def look(self, wait: Wait) -> list[Edge] | None:
         """Look for a circle with this wait; return what is to be told of it, None if nothing."""
         with self._right:
-            edges = self._way_from(_key(wait.activity))
-            if not edges:
+            edge = wait.edge()
+            if edge is None:
                 return None
-            if _is_circle(edges):
-                self._judge(edges)
-                return None if wait.verdict is not None else edges
-            return edges if wait.is_due() else None
+            graph = _Graph(self, runs=True)
+            reached = graph.reach(edge[0])
+            self._judge_all(reached, graph)
+            circular = any(other[1] == edge[0] for other in reached)
+            return reached if wait.verdict is None and (circular or wait.is_due()) else None
 
     def hear(self, edges: list[Edge], *, runs: bool = True) -> list[Edge]:
         """Note what others told of their waits, and look for circles.
@@ -139,78 +166,50 @@ class Waits:
         """
         with self._right:
             self._note(edges)
-            self._judge_all(runs)
-            return self._way_from(edges[0][0], runs) if edges else []
+            graph = _Graph(self, runs)
+            reached = graph.reach(edges[0][0]) if edges else []
+            self._judge_all(reached, graph)
+            return reached
 
     def way_from(self, activity: Activity) -> list[Edge]:
         """Return what is known of the waits that follow from an activity's."""
         with self._right:
-            return self._way_from(_key(activity))
+            return _Graph(self, runs=True).reach(key_of(activity))
+
+    def edges_of(self, key: Key) -> Iterable[Edge]:
+        """Return the waits of an activity: here, and as was told."""
+        edges = dict(self._told.get(key, {}))
+        for wait in self._waits.get(key, ()):
+            edge = wait.edge()
+            if edge is not None:
+                edges[edge[1:3]] = edge
+        return edges.values()
 
     def _note(self, edges: list[Edge]) -> None:
         old = monotonic() - _OUTDATED
-        self._told = {key: edge for key, edge in self._told.items() if edge[3] > old}
+        for key, told in list(self._told.items()):
+            fresh = {which: edge for which, edge in told.items() if edge[3] > old}
+            if fresh:
+                self._told[key] = fresh
+            else:
+                del self._told[key]
         for edge in edges:
-            known = self._told.get(edge[0])
+            told = self._told.setdefault(edge[0], {})
+            known = told.get(edge[1:3])
             if known is None or known[3] < edge[3]:
-                self._told[edge[0]] = edge
+                told[edge[1:3]] = edge
 
-    def _judge_all(self, runs: bool) -> None:
-        for key in list(self._waits):
-            way = self._way_from(key, runs)
-            if _is_circle(way):
-                self._judge(way)
+    def _judge_all(self, reached: list[Edge], graph: _Graph) -> None:
+        for key in {edge[0] for edge in reached}:
+            for wait in self._waits.get(key, ()):
+                self._judge(wait, graph)
 
-    def _way_from(self, key: Key, runs: bool = True) -> list[Edge]:
-        """Return the waits that follow from one another, up to one that closes a circle."""
-        under = self._edges_of_stacks(runs)
-        way = self._follow(key, under)
-        if under and not _is_circle(way):
-            # Who is under others may wait for something else as well.
-            other = self._follow(key, {})
-            return other if _is_circle(other) else way
-        return way
-
-    def _follow(self, key: Key, under: dict[Key, Edge]) -> list[Edge]:
-        edges: list[Edge] = []
-        seen = {key}
-        while len(edges) < _MOST:
-            wait, edge = self._waits.get(key), under.get(key)
-            if edge is None:
-                edge = wait.edge() if wait is not None else self._told.get(key)
-            if edge is None:
-                break
-            edges.append(edge)
-            key = edge[1]
-            if key in seen:
-                break
-            seen.add(key)
-        return edges
-
-    def _edges_of_stacks(self, runs: bool) -> dict[Key, Edge]:
-        """Return whom those wait for who are under others, each where it is uppermost."""
-        known = dict(stacks)
-        if runs and here.served is not None:
-            # What runs on top of them just now.
-            known[get_ident()] = here.stack.under(here.served, here.stack.since)
-        what = f"a call in process {os.getpid()} under another one"
-        edges = {}
-        for stack in known.values():
-            activities = [call.activity for call in stack.calls]
-            for place, (lower, upper) in enumerate(pairwise(activities), 1):
-                if lower not in activities[place:]:
-                    since = nextafter(stack.since, 0.0)
-                    edges[_key(lower)] = _key(lower), _key(upper), since, monotonic(), what
-        return edges
-
-    def _judge(self, circle: list[Edge]) -> None:
-        """End the youngest wait of a circle, if it is one and if that is here."""
-        if min(edge[3] for edge in circle) <= max(edge[2] for edge in circle):
-            return  # they may never have waited at one time; it will be told again
-        youngest = max(circle, key=lambda edge: (edge[2], edge[0]))
-        wait = self._waits.get(youngest[0])
-        if wait is not None and wait.verdict is None:
-            whats = ", which waits for ".join(edge[4] for edge in (*circle, circle[0]))
+    def _judge(self, wait: Wait, graph: _Graph) -> None:
+        """End a wait that is the youngest of a circle."""
+        edge = wait.edge()
+        others = None if edge is None else graph.rest_of_circle(edge)
+        if edge is not None and others is not None and wait.verdict is None:
+            whats = ", which waits for ".join(each[4] for each in (edge, *others, edge))
             wait.verdict = DeadlockError(
                 f"calls wait for one another in a circle: {whats}. {wait.what}, the latest, was "
                 f"given up, so that the others go on"
@@ -218,11 +217,75 @@ class Waits:
             wait.wake()
 
 
-def _is_circle(way: list[Edge]) -> bool:
-    return bool(way) and way[-1][1] == way[0][0]
+class _Graph:
+    """Who waits for whom, as is known at a moment.
+
+    Args:
+        runs: also for what this thread runs just now, on top of others.
+    """
+
+    def __init__(self, waits: Waits, runs: bool) -> None:
+        self._waits = waits
+        self._under = _edges_of_stacks(runs)
+
+    def _from(self, key: Key) -> Iterable[Edge]:
+        yield from self._under.get(key, ())
+        yield from self._waits.edges_of(key)
+
+    def reach(self, key: Key) -> list[Edge]:
+        """Return the waits of an activity, and all that follow from them, the nearest first."""
+        edges: list[Edge] = []
+        seen, due = {key}, deque([key])
+        while due:
+            for edge in self._from(due.popleft()):
+                if len(edges) == _MOST:
+                    return edges
+                edges.append(edge)
+                if edge[1] not in seen:
+                    seen.add(edge[1])
+                    due.append(edge[1])
+        return edges
+
+    def rest_of_circle(self, last: Edge) -> list[Edge] | None:
+        """Return the other waits of a circle that one closes as the last; None if it does not.
+
+        All of them had begun before, and were seen since.
+        """
+        ways: dict[Key, list[Edge]] = {last[1]: []}
+        due = deque(ways)
+        while due:
+            key = due.popleft()
+            for edge in self._from(key):
+                is_older = (edge[2], edge[0]) < (last[2], last[0]) and edge[3] > last[2]
+                if is_older and edge[1] not in ways:
+                    ways[edge[1]] = [*ways[key], edge]
+                    due.append(edge[1])
+        return ways.get(last[0])
 
 
-def _key(activity: Activity) -> Key:
+def _edges_of_stacks(runs: bool) -> dict[Key, list[Edge]]:
+    """Return whom those wait for who are under others.
+
+    Args:
+        runs: see `_Graph`.
+    """
+    known = dict(stacks)
+    if runs and here.served is not None:
+        known[get_ident()] = here.stack.under(here.served, here.stack.since)
+    what = f"a call in process {os.getpid()} under another one"
+    edges: dict[Key, list[Edge]] = {}
+    for stack in known.values():
+        since = nextafter(stack.since, -inf)  # no such wait is the latest in a circle
+        activities = [call.activity for call in stack.calls]
+        for place, (lower, upper) in enumerate(pairwise(activities), 1):
+            if lower not in activities[place:]:
+                edge = key_of(lower), key_of(upper), since, monotonic(), what
+                edges.setdefault(edge[0], []).append(edge)
+    return edges
+
+
+def key_of(activity: Activity) -> Key:
+    """Return an activity as it is told of."""
     return activity.process, activity.thread
 
 

@@ -76,7 +76,7 @@ class Section:
         right: had by whoever runs a call of the object.
         holder: the place of the activity that is in it; None if calls of anybody may run.
         line: those who wait, in order.
-        runner: the activity whose call runs, or ran last.
+        runner: the activity whose call runs, if one does.
         level: that of the thread which runs a call, see `Here`.
     """
 
@@ -103,6 +103,11 @@ class Section:
     def runs_here(self) -> bool:
         """Whether a call of the object is under way further down this thread's own stack."""
         return cast(bool, self.right._is_owned())
+
+    def runs_another(self) -> bool:
+        """Whether such a call is another activity's, which cannot go on before this one has."""
+        runner = self.runner
+        return self.runs_here() and runner is not None and runner is not here.activity
 
     def enter(self, entry: Entry) -> bool:
         """Take a free section for an entry and return True, or let it wait in line.

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from queue import Empty, SimpleQueue
 from typing import Any
 
-from .._chains._activities import here
+from .._chains._activities import Served, here
 from .._channels._wire import Frame
 from .._system import _deadline
 from .._system._reports import report
@@ -20,9 +20,11 @@ class Pending:
         deadline: when it is given up, if that is not its thread's business.
         sent: some of it may have been written.
         gone: nobody waits for it any more: it is not sent, if it was not.
+        served: the call in which it was made, if that is served, and does not wait for it now.
     """
 
     ident: int
+    served: Served | None = None
     deadline: float | None = None
     sent = gone = False
 
@@ -85,6 +87,14 @@ class Asking(Pending):
     def is_told(self) -> bool:
         """Whether something was said that `take` has not returned."""
         return not self._said.empty()
+
+    def rest(self) -> Frame | None:
+        """Return what else was said, as nobody will take it; None if nothing was."""
+        try:
+            said = self._said.get_nowait()
+        except Empty:
+            return None
+        return None if isinstance(said, BaseException) else said
 
     def take(self, since: float, deadline: float | None) -> Frame:
         """Wait for what is said next; serve others meanwhile, if this thread does.

@@ -28,6 +28,7 @@ from .._system import _deadline, _life
 from .._system._descriptors import Descriptor
 from ..codecs import pickle as codec
 from ..errors import ListenerClosed, OwnerDied
+from ._asking import Asking
 from ._exchange import Exchange, Surroundings
 from ._held import Holdings, idents
 from ._inside import Inside
@@ -258,6 +259,7 @@ class Owner:
             if promise is not None:
                 ident = next(idents)
                 promise.arm(ident, self, request, deadline, lent, lease)
+                promise.served = served
             if len(payload) > LIMIT:
                 raise oversized(len(payload))
             frame = pack_header(len(payload), ident, number, member, kind) + payload
@@ -342,6 +344,18 @@ class Owner:
                 raise  # nothing is: it came from a signal handler
         kind, encoded = self._pool.open(key(request), kind, answer, lease)
         return decode(request, kind, encoded)
+
+    def attend(self, flight: Any, asking: Asking, since: float, deadline: float | None) -> None:
+        """Serve others, and answer what the owner asks, until somebody waits no more.
+
+        Args:
+            asking: who waits for what is in flight.
+            since: when that began.
+
+        Raises:
+            CallTimeout: the deadline passed.
+        """
+        self._exchange.attend(flight, asking, since, deadline)
 
     def is_left(self, lease: Lease, line: Line, ident: int) -> None:
         """Let memory be had again when the owner replies to a call that nobody waits for."""

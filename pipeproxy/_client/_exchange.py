@@ -62,18 +62,25 @@ class Surroundings(Protocol):
     def outgoing(self, route: Route) -> Any:
         """Return what is asked how the parts of an argument travel to a listener."""
 
-    def answer(self, route: Route, frame: Frame, place: Place | None) -> tuple[int, Encoded]:
+    def answer(
+        self, route: Route, frame: Frame, place: Place | None, *, apart: bool
+    ) -> tuple[int, Encoded]:
         """Answer an upcall of a listener: return the kind and the payload.
 
         Args:
             place: where its arguments are, if they are not in the frame.
+            apart: nothing waits in this thread meanwhile.
         """
 
     def given_back(self, route: Route, frame: Frame) -> None:
         """Heed that a listener holds something no more."""
 
-    def waiting(self, frame: Frame) -> None:
-        """Heed whom this thread waits for, and whom those wait for."""
+    def waiting(self, frame: Frame, chains: list[Served]) -> None:
+        """Heed whom this thread waits for, and whom those wait for.
+
+        Args:
+            chains: calls that are served, and have others under way beside what this thread does.
+        """
 
     def lost(self, route: Route) -> None:
         """Heed that the process of a listener is dead."""
@@ -285,7 +292,7 @@ class Exchange:
             line.send(head)
             line.send(answer)
 
-    def _answer(self, frame: Frame) -> tuple[bytes, bytes | memoryview]:
+    def _answer(self, frame: Frame, *, apart: bool = False) -> tuple[bytes, bytes | memoryview]:
         """Return the answer to an upcall: a header, and what follows it."""
         kind, ident, number, member, payload = frame
         place = None
@@ -293,7 +300,7 @@ class Exchange:
             place, payload = unpack(payload, self._pool.find)
         frame = kind & ~BULK, ident, number, member, payload
         segment = place and place.segment
-        what, answer = self._around.answer(self._route, frame, place)
+        what, answer = self._around.answer(self._route, frame, place, apart=apart)
         what, record, data = pack(what, answer, segment)
         del answer  # it may be part of what came
         what = answered(what, segment)
@@ -304,7 +311,7 @@ class Exchange:
         if frame[0] == GIVEN_BACK:
             self._around.given_back(self._route, frame)
         elif frame[0] == WAITING:
-            self._around.waiting(frame)
+            self._around.waiting(frame, [])
         elif frame[0] & ~KEPT == TAKEN:
             self._pool.hear_end(-unpack_number(frame[4]), frame[0])
         return frame[0] & ~BULK != UPCALL
@@ -335,6 +342,27 @@ class Exchange:
         finally:
             flight.asking.remove(waits)
 
+    def attend(self, flight: Flight, asking: Asking, since: float, deadline: float | None) -> None:
+        """Serve others, and answer what the owner asks, until somebody is told what he waits for.
+
+        Args:
+            asking: told so by its own ident.
+        """
+        waits: weakref.ref[Pending] = weakref.ref(asking)
+        try:
+            flight.asking.append(waits)
+            self._wait_in_flight(flight, asking, deadline, since)
+        finally:
+            asking.gone = True
+            flight.asking.remove(waits)
+            self._hand_on(flight, asking)
+
+    def _hand_on(self, flight: Flight, asking: Asking) -> None:
+        """Let others take what was said to somebody who waits no more."""
+        while (frame := asking.rest()) is not None:
+            if frame[1] != asking.ident:
+                self._hear(flight, frame)
+
     def _wait_in_flight(
         self, flight: Flight, asking: Asking, deadline: float | None, since: float
     ) -> Reply:
@@ -350,7 +378,7 @@ class Exchange:
                 flight.answer(frame[1], answer)
 
     def _hear(self, flight: Flight, frame: Frame) -> None:
-        """Take, in the courier, what the owner says that is no reply to a call in flight."""
+        """Take what the owner says that is no reply to a call in flight; mostly in the courier."""
         if frame[0] not in _UP:
             # The late reply to a call that was given up.
             self._pool.hear_end(frame[1], frame[0])
@@ -361,8 +389,13 @@ class Exchange:
                 if frame[0] & ~BULK == UPCALL:
                     flight.upcalls[frame[1]] = reference
                 asking.hear(frame)
+                if asking.gone:  # by now
+                    self._hand_on(flight, asking)
                 return
-        if not self._heed(frame):
+        if frame[0] == WAITING:
+            pending = list(flight.pending.values())
+            self._around.waiting(frame, [each.served for each in pending if each.served])
+        elif not self._heed(frame):
             flight.upcalls[frame[1]] = None
             try:
                 start_new_thread(self._answer_apart, (flight, frame))
@@ -374,7 +407,7 @@ class Exchange:
         token = _life.token()
         here.serves = Served(activity_of(token, flight.thread), (token,), None)
         try:
-            answer = b"".join(self._answer(frame))
+            answer = b"".join(self._answer(frame, apart=True))
         except BaseException as error:  # what would have ended the thread if it had waited
             answer = failed_upcall(frame[1], error)
         flight.answer(frame[1], answer)

@@ -7,11 +7,17 @@ import threading
 from collections.abc import Callable, Coroutine
 from concurrent import futures
 from concurrent.futures import _base
+from time import monotonic
 from typing import Any, Final, ParamSpec, TypeVar, overload
 
+from .._chains._activities import here
+from .._channels._wire import RESULT
 from .._proxies._verbs import begin
 from .._system import _life
+from ..errors import CallTimeout
+from ._asking import Asking
 from ._courier import courier
+from ._held import idents
 from ._promises import Promise
 
 P = ParamSpec("P")
@@ -69,6 +75,15 @@ class _Waiter:
     add_exception = add_cancelled = add_result
 
 
+class _Server(Asking):
+    """The same, of a thread that serves others meanwhile, and is called back."""
+
+    def add_result(self, future: object) -> None:
+        self.settle(RESULT, b"")
+
+    add_exception = add_cancelled = add_result
+
+
 class Future(futures.Future[T], Promise):
     """The outcome of a call that was submitted.
 
@@ -107,7 +122,9 @@ class Future(futures.Future[T], Promise):
         """Return whether the call will never run; if it was sent, ask its owner to give it up."""
         if super().cancel():
             for waiter in list(self._waiting or ()):  # a list made here could take another's place
-                if type(waiter) is _Waiter:  # the others are told when it would have been sent
+                if isinstance(
+                    waiter, (_Waiter, _Server)
+                ):  # the others are told when it would have been sent
                     waiter.add_result(self)
             return True
         if not self.done():
@@ -137,14 +154,31 @@ class Future(futures.Future[T], Promise):
                     "answers of all: add a callback to that future as well"
                 )
             flight.hurry()
-        waiter = _Waiter()
+        server = here.server
+        serves = server is not None and server.beside
+        waiter = _Server(next(idents), server.alert) if serves else _Waiter()
         with _shared.lock:
             if self._state not in {_PENDING, _RUNNING}:
                 return
             self._waiters.append(waiter)
-        waiter.lock.acquire(timeout=-1 if timeout is None else min(max(0.0, timeout), _LONGEST))
+        if isinstance(waiter, _Server):
+            self._serve_until(waiter, timeout)
+        else:
+            waiter.lock.acquire(timeout=-1 if timeout is None else min(max(0.0, timeout), _LONGEST))
         with _shared.lock:
             self._waiters.remove(waiter)
+
+    def _serve_until(self, waiter: _Server, timeout: float | None) -> None:
+        since, flight = monotonic(), self.flight
+        deadline = None if timeout is None else since + timeout
+        try:
+            if flight is not None:
+                self._owner.attend(flight, waiter, since, deadline)
+            else:  # it is made in another thread of this process, or done
+                while not self.done():
+                    waiter.take(since, deadline)
+        except CallTimeout:
+            pass  # as it would have been the future's own
 
     # -- what a call in flight asks of its promise ------------------------------------------------
 

@@ -7,7 +7,7 @@ from typing import Any, Final, Protocol
 
 from .._channels._wire import BARE, RESULT
 from .._system._reports import report
-from ._asking import Promised
+from ._asking import Asking, Promised
 from ._lines import Line
 from ._pool import Lease
 from ._requests import Request
@@ -23,6 +23,9 @@ class Reader(Protocol):
         self, kind: int, answer: bytes | memoryview, request: Request, lease: Lease | None
     ) -> Any:
         """Return the result, or the exception, that an answer holds."""
+
+    def attend(self, flight: Any, asking: Asking, since: float, deadline: float | None) -> None:
+        """Serve others, and answer what the owner asks, until somebody waits no more."""
 
     def is_left(self, lease: Lease, line: Line, ident: int) -> None:
         """Let memory be had again when the owner replies to a call that nobody waits for."""
@@ -66,7 +69,7 @@ class Promise(Promised):
     def settle(self, kind: int, payload: bytes | memoryview) -> None:
         """See `Pending`."""
         request, lease = self._request, self._lease
-        self._request, self.flight = _OVER, None  # as `_be_over`
+        self._request, self.flight, self.served = _OVER, None, None  # as `_be_over`
         if self._lent is not None:
             self._lent = None
         try:
@@ -107,7 +110,7 @@ class Promise(Promised):
 
     def _be_over(self) -> None:
         """Keep nothing alive any more: neither the arguments nor the line."""
-        self._request, self.flight = _OVER, None
+        self._request, self.flight, self.served = _OVER, None, None
         if self._lent is not None:
             self._lent = None
 

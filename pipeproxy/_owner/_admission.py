@@ -60,13 +60,13 @@ class Admission:
         Raises:
             DeadlockError: it would wait for ever.
         """
-        if section.is_held_by(activity):
-            return True
-        if caller.entry is None:
+        if not section.is_held_by(activity) and caller.entry is None:
             entry = Entry(activity, partial(self._resume, caller), {**(numbers or {})})
             caller.entry = section, entry
-            if section.enter(entry):
-                return True
+            section.enter(entry)
+        if section.is_held_by(activity):
+            self._wait_no_more(caller)
+            return True
         self.wait(caller, section, activity, where)
         return False
 

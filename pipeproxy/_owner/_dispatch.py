@@ -93,8 +93,11 @@ class Dispatch:
                     right.release()
                     if section.holder is None:
                         section.runner = caller.activity
-                        caller.frames.popleft()
-                        reply = self.answers.answer(caller.client, shared, frame)
+                        try:
+                            caller.frames.popleft()
+                            reply = self.answers.answer(caller.client, shared, frame)
+                        finally:
+                            section.runner = None
         except BaseException:
             if right._is_owned():
                 right.release()

@@ -150,7 +150,9 @@ class Frames:
         except Released as error:
             self._admission.give_up(caller)
             frame = caller.frames.popleft()
-            return self._dispatch.answers.failure(error, f"object {target}", caller.client, frame[1])
+            return self._dispatch.answers.failure(
+                error, f"object {target}", caller.client, frame[1]
+            )
         behind = list(caller.frames)[1:]
         gone = caller.entry is not None and caller.entry[1].gone
         # A client whose deadline passed says so on the same channel, behind what waits.
@@ -163,7 +165,9 @@ class Frames:
         client.sections.add(section)
         where = f"locked({self._objects.find(target).members.class_name})"
         try:
-            if not self._admission.is_in(section, caller, activity, where, {(client, number): None}):
+            if not self._admission.is_in(
+                section, caller, activity, where, {(client, number): None}
+            ):
                 return None
         except DeadlockError as error:
             self._admission.give_up(caller)
@@ -174,7 +178,6 @@ class Frames:
         self._admission.got_in(section, caller)
         caller.frames.popleft()
         return RESULT, b""
-
 
 
 def _gives_up(frame: Frame) -> bool:

@@ -122,6 +122,7 @@ class Service:
         """
         if self._attendance.in_hand is not None or self.batches.told is not None:
             self._attendance.recover()
+        self.dispatch.guest = False  # whatever was interrupted
         if self.dispatch.below or self.dispatch.later:
             self._attendance.take_up(self.dispatch.below)
             self._attendance.take_up(self.dispatch.later)
@@ -192,8 +193,8 @@ class Service:
             here.stand_on(stack.under(call, since))
             return self.take(partial(self._turn, timeout))
         finally:
-            self.dispatch.guest = outer
             here.stand_on(stack)
+            self.dispatch.guest = outer
 
     def _turn(self, timeout: float | None) -> int:
         attendance = self._attendance

@@ -116,7 +116,7 @@ class Direct:
         section, right = shared.section, shared.section.right
         if not here.waits:
             owned = right._is_owned()
-            if owned and self._serves and section.runner is not here.activity:
+            if owned and self._serves and section.runs_another():
                 raise stuck()
             try:
                 if owned or right.acquire(False) or _acquire_soon(right):
@@ -159,7 +159,7 @@ class Direct:
         """
         if section.is_held_by(here.activity):
             return True
-        if section.runs_here() and section.runner is not here.activity:
+        if section.runs_another():
             raise stuck()
         return section.runs_here()
 

@@ -16,7 +16,7 @@ from types import GeneratorType
 from typing import Any, NoReturn, Protocol
 
 from .._chains._activities import Served, activity_of, here
-from .._chains._deadlocks import Edge, waits
+from .._chains._deadlocks import Edge, key_of, waits
 from .._chains._sections import Block
 from .._channels._door import Route
 from .._channels._parcels import Encoded, Parcel, Place
@@ -277,7 +277,7 @@ class _ThisProcess:
     def outgoing(self, route: Route) -> Passing:
         return Passing(route)
 
-    def answer(self, route: Route, frame: Frame, place: Place | None) -> Answer:
+    def answer(self, route: Route, frame: Frame, place: Place | None, *, apart: bool) -> Answer:
         _, _, number, member, payload = frame
         listener = bytes(payload[:IDENTITY])
         (seconds, thread, path), rest = unpack_context(payload[IDENTITY:])
@@ -289,7 +289,8 @@ class _ThisProcess:
             outer, stack = here.serves, here.stack
             try:
                 if path:  # of a chain that did not come through this thread
-                    here.stand_on(stack.under(here.current, monotonic()))
+                    if not apart:
+                        here.stand_on(stack.under(here.current, monotonic()))
                     activity = activity_of(path[0], thread)
                     here.serves = Served(activity, (*path, route.process), None)
                 call = partial(home.answer, route.process, frame, encoded)
@@ -314,8 +315,12 @@ class _ThisProcess:
             told = header(GIVEN_BACK, len(payload), member=what)
             served.up.tell(told + bytes(payload))
 
-    def waiting(self, frame: Frame) -> None:
-        pass_on(waits.hear(codec.decode(frame[4])))
+    def waiting(self, frame: Frame, chains: list[Served]) -> None:
+        edges = waits.hear(codec.decode(frame[4]))
+        pass_on(edges)
+        for served in chains:
+            if edges and edges[0][0] == key_of(served.activity):
+                _tell(served, edges)
 
     def lost(self, route: Route) -> None:
         for home in list(homes.values()):
