@@ -171,10 +171,14 @@ class Waits:
             self._judge_all(reached, graph)
             return reached
 
-    def way_from(self, activity: Activity) -> list[Edge]:
-        """Return what is known of the waits that follow from an activity's."""
+    def way_from(self, activity: Activity, *, runs: bool = True) -> list[Edge]:
+        """Return what is known of the waits of an activity, and of all that follow from them.
+
+        Args:
+            runs: see `hear`.
+        """
         with self._right:
-            return _Graph(self, runs=True).reach(key_of(activity))
+            return _Graph(self, runs).reach(key_of(activity))
 
     def edges_of(self, key: Key) -> Iterable[Edge]:
         """Return the waits of an activity: here, and as was told."""

@@ -26,6 +26,7 @@ from .._channels._wire import (
     unpack_pairs,
 )
 from .._objects._objects import Objects
+from .._references._references import pass_up
 from .._specs._members import name_of
 from ..codecs import pickle as codec
 from ..errors import Cancelled, DeadlockError, Released
@@ -100,6 +101,9 @@ class Frames:
             heed(caller, ident)
         elif kind == WAITS:
             waits.hear(codec.decode(payload), runs=False)
+            for channel in list(client.channels):
+                for asked in list(channel.asked.values()):
+                    pass_up(asked.stack, runs=False)
         # Else it answers an upcall that nobody waits for any more.
         return reply
 

@@ -14,7 +14,7 @@ from math import inf
 from time import monotonic
 from typing import Any, Final
 
-from .._chains._activities import here
+from .._chains._activities import Stack, here
 from .._chains._context import context_of
 from .._channels._parcels import Encoded, pack
 from .._channels._wire import LENT, UPCALL, header, pack_context
@@ -44,13 +44,14 @@ class Asked:
         say: returns the frames of it.
         ways: what may be used for it: who serves those is woken by the answer anyway.
         segment: the memory that goes with it; None again if the client keeps it.
+        stack: the calls that wait for it, if their chain did not come from the client.
 
     Attributes:
         reply: its kind and payload, once it is there.
         bell: rung then.
     """
 
-    __slots__ = ("_ident", "_say", "_taken", "bell", "reply", "segment")
+    __slots__ = ("_ident", "_say", "_taken", "bell", "reply", "segment", "stack")
 
     def __init__(
         self,
@@ -58,9 +59,11 @@ class Asked:
         say: Callable[[], bytes],
         ways: Container[Upcalls],
         segment: Segment | None = None,
+        stack: Stack | None = None,
     ) -> None:
         self._ident = ident
         self.segment = segment
+        self.stack = stack or Stack()
         self._say = say
         self._taken: list[Caller] = []
         self.bell = Bell(*(s.wake for s in here.serving if s.upcalls not in ways))
@@ -261,7 +264,9 @@ class Guest:
             return before + _upcall(ident, target, context, payload)
 
         say()  # what is wrong with it is to be raised here, and not in the thread that sends it
-        asked, since = Asked(ident, say, list(self.ways)), monotonic()
+        since = monotonic()
+        stack = here.stack.under(here.current, since)
+        asked = Asked(ident, say, list(self.ways), stack=stack)
         try:
             self.wanted.append(asked)
             for upcalls, client in list(self.ways.items()):

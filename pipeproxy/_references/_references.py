@@ -15,7 +15,7 @@ from time import monotonic
 from types import GeneratorType
 from typing import Any, NoReturn, Protocol
 
-from .._chains._activities import Served, activity_of, here
+from .._chains._activities import Served, Stack, activity_of, here
 from .._chains._deadlocks import Edge, key_of, waits
 from .._chains._sections import Block
 from .._channels._door import Route
@@ -343,8 +343,17 @@ def pass_on(edges: list[Edge] | None) -> None:
     """
     if edges:
         _tell(here.served, edges)
-        for call in here.stack.calls:
-            _tell(call, waits.way_from(call.activity))
+        pass_up(here.stack)
+
+
+def pass_up(stack: Stack, *, runs: bool = True) -> None:
+    """Tell of what calls wait for, each wherever that may be waited for.
+
+    Args:
+        runs: see `Waits.hear`.
+    """
+    for call in stack.calls:
+        _tell(call, waits.way_from(call.activity, runs=runs))
 
 
 def _tell(served: Served | None, edges: list[Edge]) -> None:
