@@ -146,9 +146,9 @@ class Here(threading.local):
     Attributes:
         own: its own activity.
         serves: the call that it serves just now, if that is noted here; else see `server`.
-        server: what lets it serve: the caller in its attribute `in_hand` is who is served. Its
-            method `beside` serves others while the thread waits, and `listen` hears what the client
-            says meanwhile; each is None if another thread does so.
+        server: what lets it serve: its attribute `served` is that call, and `in_hand` who is
+            served. Its method `beside` serves others while the thread waits, and `listen` hears
+            what the client says meanwhile; each is None if another thread does so, or nobody.
         services: those in whose turns it is, which nobody else serves meanwhile; the latest last.
         served_last: those that it served last, or has made and nobody served yet.
         stack: the calls that wait further down its stack while it serves others.
@@ -190,8 +190,7 @@ class Here(threading.local):
         """The call that it serves just now."""
         if self.serves is not None or self.server is None:
             return self.serves
-        caller = self.server.in_hand
-        return None if caller is None else cast(Served, caller.served)
+        return cast("Served | None", self.server.served)
 
     @property
     def current(self) -> Served:

@@ -126,22 +126,22 @@ class Waits:
         self._right = threading.RLock()
 
     def begin(self, wait: Wait) -> Wait:
-        """Note a wait that has begun."""
+        """Note a wait that has begun, or that somebody needs by now; a second time does nothing."""
         with self._right:
-            key = key_of(wait.activity)
-            self._waits[key] = [*self._waits.get(key, ()), wait]
-            wait.edge()
+            known = self._waits.setdefault(key_of(wait.activity), [])
+            if wait not in known:
+                known.append(wait)
+                wait.edge()
         return wait
 
     def end(self, wait: Wait) -> None:
         """Forget a wait."""
         with self._right:
-            key = key_of(wait.activity)
-            rest = [other for other in self._waits.get(key, ()) if other is not wait]
-            if rest:
-                self._waits[key] = rest
-            else:
-                self._waits.pop(key, None)
+            known = self._waits.get(key_of(wait.activity), [])
+            if wait in known:
+                known.remove(wait)
+            if not known:
+                self._waits.pop(key_of(wait.activity), None)
 
     def look(self, wait: Wait) -> list[Edge] | None:
         """Look for a circle with this wait; return what is to be told of it, None if nothing."""

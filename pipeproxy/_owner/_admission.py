@@ -79,8 +79,9 @@ class Admission:
         if caller.wait is None:
             self.blocked.add(section)
             self.lined.add(caller)
-            wait = Wait(activity, section, where, partial(self._resume, caller))
-            caller.wait = waits.begin(wait)
+            caller.wait = Wait(activity, section, where, partial(self._resume, caller))
+            if caller.is_needed():
+                waits.begin(caller.wait)
         elif caller.wait.verdict is not None:
             raise caller.wait.verdict
 
@@ -117,10 +118,15 @@ class Admission:
         if monotonic() - self._looked > _LOOK_EVERY:
             self._looked = monotonic()
             for caller in list(self.lined):
-                edges = caller.wait and waits.look(caller.wait)
-                if edges:
-                    payload = codec.encode(edges)
-                    self._say(caller, header(WAITING, len(payload)) + payload)
+                if caller.wait is not None and caller.is_needed():
+                    self._look(caller, waits.begin(caller.wait))
+
+    def _look(self, caller: Caller, wait: Wait) -> None:
+        """Look whether it would wait for ever, and tell it for whom it waits."""
+        edges = waits.look(wait)
+        if edges:
+            payload = codec.encode(edges)
+            self._say(caller, header(WAITING, len(payload)) + payload)
 
     def leave(self, client: Client, target: int, number: int) -> bool:
         """Undo an entering of a client's; return False if none of this number is known."""

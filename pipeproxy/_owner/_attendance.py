@@ -12,6 +12,7 @@ from operator import itemgetter
 from time import monotonic
 from typing import Final
 
+from .._chains._activities import Served
 from .._chains._residence import Residence
 from .._channels._parcels import unpack
 from .._channels._wire import (
@@ -100,6 +101,11 @@ class Attendance:
         self.alert = alert
         self._publications = objects.publications
         self.news = self.ready, *self.voice.news
+
+    @property
+    def served(self) -> Served | None:
+        """The call of the caller in hand."""
+        return None if self.in_hand is None else self.in_hand.served
 
     @property
     def closed(self) -> bool:

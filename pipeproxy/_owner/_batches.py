@@ -176,7 +176,7 @@ class Batches:
             return False
         outer = here.serves
         try:
-            here.serves = self._served
+            here.serves = self._chain_of(batch)
             batch.begun = True
             section.run(partial(self._call, batch))
         finally:
@@ -193,15 +193,21 @@ class Batches:
             results = batching.method(shared.actor, values)
             if isawaitable(results):
                 self._tasks.check(results, name_of(shared.members.plain, batch.member))
-                self._tasks.begin(
-                    batch, self._served, None, results, partial(self._came, batch, errands)
-                )
+                came = partial(self._came, batch, errands)
+                self._tasks.begin(batch, here.current, None, results, came)
                 return
             outcomes = batching.outcomes(results, len(errands))
         except BaseException as error:
             outcomes = [error] * len(errands)
         del values
         self._tell_all(errands, outcomes)
+
+    def _chain_of(self, batch: Batch) -> Served:
+        """Return the chain of a batch: its calls', if they are all of one, and else its own."""
+        served = batch.errands[0].served
+        if any(errand.served.activity is not served.activity for errand in batch.errands):
+            return self._served
+        return Served(served.activity, served.path, served.up)
 
     def _values(self, batch: Batch) -> tuple[list[Errand], list[Any]]:
         """Return the calls that are still to be run, and what they were called with."""

@@ -11,7 +11,7 @@ from .._chains._deadlocks import Wait
 from .._chains._sections import Entry, Section
 from .._channels._borrowed import Cargo
 from .._channels._channel import Channel
-from .._channels._wire import CALLS, ENTER, FROM_CLIENT, Frame
+from .._channels._wire import CALLS, ENTER, FROM_CLIENT, LEAVE, Frame
 from .._client._held import Holdings
 from .._objects._clients import Client
 from .._objects._subjects import Shared
@@ -282,4 +282,10 @@ class Caller(Channel):
             return False  # it runs what it was asked, and does not wait meanwhile
         if self.serving or self.tasks:
             return True
-        return any(frame[0] in _WAITING for frame in list(self.frames))
+        return any(frame[1] and frame[0] in _WAITING for frame in list(self.frames))
+
+    def is_needed(self) -> bool:
+        """Whether anybody needs what it asks for: who waits for a reply, or until it has left."""
+        return any(
+            frame[0] == LEAVE or (frame[1] and frame[0] in _WAITING) for frame in list(self.frames)
+        )

@@ -55,6 +55,7 @@ class Worker:
     """
 
     beside = alert = listen = None  # others are served by another thread
+    served = None  # it is noted in `here.serves`
 
     def __init__(
         self,

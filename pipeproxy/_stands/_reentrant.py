@@ -33,7 +33,7 @@ class Taking:
 
     def __init__(self) -> None:
         self.bell: Bell | None = None
-        of = here.serves or (here.server and here.server.in_hand)
+        of = here.served
         self.activity: Activity = of.activity if of else here.own
         self.client: Client | None = of.client if of else None
 
