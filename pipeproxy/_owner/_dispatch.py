@@ -78,7 +78,7 @@ class Dispatch:
         if shared is None:
             return None
         section = shared.section
-        if section.holder is not None or section.line:
+        if section.holder is not None or section.line or caller.wait is not None:
             return None
         if shared.elsewhere:
             return self._hurry(caller, shared, frame) if shared.face.hurries else None
@@ -111,7 +111,8 @@ class Dispatch:
         if shared is None:
             return self._released(caller, frame)
         section = shared.section
-        if shared.face.hurries and section.holder is None and not section.line:
+        free = section.holder is None and not section.line and caller.wait is None
+        if shared.face.hurries and free:
             reply = self._hurry(caller, shared, frame)
             if reply is not None or self.errands.retries.line_up(caller, shared, None):
                 return reply
@@ -202,6 +203,7 @@ class Dispatch:
         if frame[1] in caller.tasks:
             raise ProtocolError(f"two calls of ident {frame[1]} at once")
         if joins:
+            self.admission.got_in(section, caller)
             errand.origin = caller.frames.popleft()
             self.errands.batches.collect(errand)
             return SILENCE
@@ -258,7 +260,7 @@ class Dispatch:
         if held:
             if not self.admission.is_in(section, caller, served.activity, where):
                 return None
-            self.admission.got_in(section, caller)
+        self.admission.got_in(section, caller)
         reply = None
         tries = shared.face.hurries and not _deadline.is_over(errand.deadline)
         if tries and (held or frame[0] == CALL_WITHIN):  # else it was tried before
