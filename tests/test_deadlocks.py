@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import queue
 import threading
 from collections.abc import Callable, Iterator
@@ -13,7 +14,18 @@ from typing import Any
 
 import pytest
 
-from pipeproxy import DeadlockError, Listener, blocking, by_ref, locked, spawn, spawning
+from pipeproxy import (
+    DeadlockError,
+    Listener,
+    aio,
+    blocking,
+    by_ref,
+    locked,
+    proxied,
+    spawn,
+    spawning,
+    submit,
+)
 from pipeproxy._chains._activities import Activity, Served, Stack, here
 from pipeproxy._chains._deadlocks import Edge, Wait, Waits
 from pipeproxy._chains._deadlocks import waits as process_waits
@@ -111,6 +123,65 @@ def stack_of(*activities: Activity) -> Stack:
     return Stack(tuple(Served(activity, (), None) for activity in activities), monotonic())
 
 
+def test_a_wait_for_what_is_free_by_now_hides_nothing_that_was_told_of_its_activity() -> None:
+    waits = Waits()
+    waits.begin(Wait(ONE, Section(), "free", lambda: None))
+    last = wait(waits, TWO, ONE)
+    waits.hear([told(ONE, TWO, 0.0, monotonic())])
+    assert last.verdict is not None
+
+
+def test_an_activity_may_have_several_waits_at_once() -> None:
+    waits = Waits()
+    first, second = wait(waits, ONE, TWO), wait(waits, ONE, THREE)
+    last = wait(waits, TWO, ONE)
+    waits.look(last)
+    assert last.verdict is not None
+    assert first.verdict is None
+    waits.end(last)
+    waits.end(first)
+    assert second.edge() is not None
+    assert [edge[1] for edge in waits.way_from(ONE)] == [(THREE.process, 3)]
+
+
+def test_a_wait_is_judged_in_each_circle_that_it_is_in() -> None:
+    """Of the shorter one it is the latest, of the longer one it is not."""
+    waits = Waits()
+    here = wait(waits, ONE, TWO)
+    later = here.since + 1
+    waits.hear(
+        [
+            told(TWO, THREE, 0.0, later + 1),
+            told(TWO, ONE, 0.0, later + 1),
+            told(THREE, ONE, later, later + 1),
+        ]
+    )
+    assert here.verdict is not None
+
+
+def test_a_wait_for_who_is_in_the_way_by_now_began_when_that_was_seen() -> None:
+    waits = Waits()
+    waiting = wait(waits, ONE, TWO)
+    seen = monotonic()
+    waiting.section.hold(Entry(THREE, lambda: None, {(None, 1): None}))
+    waits.look(waiting)
+    waits.hear([told(THREE, ONE, 0.0, seen)])  # that ended before it was in the way
+    assert waiting.verdict is None
+    waits.hear([told(THREE, ONE, 0.0, monotonic())])
+    assert waiting.verdict is not None
+
+
+def test_whose_call_ran_last_is_in_nobodys_way() -> None:
+    section = Section()
+    here.serves = Served(TWO, (), None)
+    try:
+        section.run(lambda: None)
+    finally:
+        here.serves = None
+    with section.right:  # it is had for a moment, for no call
+        assert Wait(ONE, section, "call", lambda: None).edge() is None
+
+
 @pytest.fixture
 def stacked() -> Iterator[Waits]:
     """Two activities whose calls wait in this thread, one on top of the other."""
@@ -163,6 +234,9 @@ class Thing:
         if together is not None:
             together.wait(PATIENCE)
         return str(self.other.use())
+
+    def submit_other(self) -> str:
+        return str(submit(self.other.use).result())
 
     def call(self, function: Callable[[], str]) -> str:
         return function()
@@ -298,6 +372,95 @@ def test_what_runs_on_top_of_a_call_does_not_get_inside_its_object() -> None:
     assert "@blocking" in said[2]
 
 
+def test_a_wait_is_over_when_its_call_runs_by_whatever_way() -> None:
+    called, go_on = FORK.Event(), FORK.Event()
+    with Listener() as listener:
+        thing = listener.share(Thing())
+        with (
+            Child(FORK, call_back, thing, called, go_on) as first,
+            Child(FORK) as second,
+            listener.background(),
+        ):
+            assert called.wait(PATIENCE)
+            second.do(thing.use)
+            poll_until(lambda: process_waits._waits)
+            go_on.set()
+            assert (first.result(), second.result()) == ("called", "used")
+    assert not process_waits._waits
+
+
+def test_a_circle_is_ended_in_which_a_call_had_waited_before_it_ran() -> None:
+    inside, waited_for = FORK.Event(), FORK.Event()
+    with spawning(FORK):
+        two, host = spawn(Thing)
+    with host, Listener() as listener:
+        one = listener.share(Thing(two))
+        with (
+            Child(FORK, use_when_waited_for, two, one, inside, waited_for) as last,
+            Child(FORK) as first,
+            listener.background(),
+        ):
+            assert inside.wait(PATIENCE)
+            with locked(one):
+                first.do(outcome, one.use_other)
+                poll_until(lambda: section_of(listener, one).line)
+            assert last.result()[:2] == ENDED
+            assert first.result() == USED
+
+
+def use_other_inside(thing: Any, one: Any, inside: Any, verb: str) -> Any:
+    with locked(one):
+        assert inside.wait(PATIENCE)
+        return outcome(getattr(thing, verb))
+
+
+@pytest.mark.parametrize("verb", ["use_other", "submit_other"])
+def test_a_circle_is_ended_in_which_a_call_that_is_served_waits_at_another_owner(
+    verb: str,
+) -> None:
+    inside, waited_for = FORK.Event(), FORK.Event()
+    with spawning(FORK):
+        one, first_host = spawn(Thing)
+        two, second_host = spawn(Thing)
+    with first_host, second_host, Listener() as listener:
+        thing = listener.share(Thing(two))
+        with (
+            Child(FORK, use_other_inside, thing, one, inside, verb) as first,
+            Child(FORK, use_when_waited_for, two, one, inside, waited_for) as last,
+            listener.background(),
+        ):
+            assert last.result()[:2] == ENDED
+            assert first.result() == USED
+
+
+@proxied(dispatch="asyncio")
+class Async:
+    def __init__(self, other: Any) -> None:
+        self.other = other
+
+    async def use_other(self) -> str:
+        return str(await aio(self.other.use)())
+
+
+def test_a_circle_is_ended_in_which_an_async_call_waits_at_another_owner() -> None:
+    inside, waited_for = FORK.Event(), FORK.Event()
+    with spawning(FORK):
+        one, first_host = spawn(Thing)
+        two, second_host = spawn(Thing)
+    with first_host, second_host, Listener[Any]() as listener:
+        thing = listener.share(Async(two))
+        with (
+            Child(FORK, use_other_inside, thing, one, inside, "use_other") as first,
+            Child(FORK, use_when_waited_for, two, one, inside, waited_for) as last,
+        ):
+            serving = threading.Thread(target=asyncio.run, args=(listener.serve_async(),))
+            serving.start()
+            assert last.result()[:2] == ENDED
+            assert first.result() == USED
+            listener.close()
+            serving.join(PATIENCE)
+
+
 def use_when_called_back(thing: Any, other: Any, together: Any) -> Any:
     def function() -> Any:
         together.wait(PATIENCE)
@@ -370,6 +533,38 @@ def wait_and_be_called_back(keeper: Any, event: Any, one: Any, two: Any, inside:
         keeper.keep(by_ref(lambda: said.append(outcome(two.use))))
         assert event.wait(PATIENCE)
         return said[0]
+
+
+def be_called_back(keeper: Any, event: Any, other: Any) -> Any:
+    said: list[Any] = []
+    keeper.keep(by_ref(lambda: said.append(outcome(other.use))))
+    assert event.wait(PATIENCE)
+    return said[0]
+
+
+def call_kept_inside(keeper: Any, one: Any, inside: Any) -> None:
+    with locked(one):
+        assert inside.wait(PATIENCE)
+        keeper.call_kept()
+
+
+def test_a_circle_through_a_kept_callback_is_ended_where_its_caller_is_waited_for() -> None:
+    inside, waited_for = FORK.Event(), FORK.Event()
+    with spawning(FORK):
+        one, first_host = spawn(Thing)
+        two, second_host = spawn(Thing)
+    with first_host, second_host, Listener() as listener:
+        keeper, event = listener.share(Keeper()), listener.share(threading.Event())
+        with (
+            Child(FORK, be_called_back, keeper, event, two) as called,
+            Child(FORK, call_kept_inside, keeper, one, inside) as caller,
+            Child(FORK, use_when_waited_for, two, one, inside, waited_for) as last,
+            listener.background(),
+        ):
+            assert last.result()[:2] == ENDED
+            caller.result()
+            event.set()
+            assert called.result() == USED
 
 
 def test_a_circle_through_a_callback_on_top_of_a_call_of_a_client_is_ended() -> None:

@@ -257,9 +257,8 @@ class Dispatch:
         shared, frame, served = errand.shared, errand.frame, errand.served
         section = shared.section
         held = section.holder is not None or bool(section.line)
-        if held:
-            if not self.admission.is_in(section, caller, served.activity, where):
-                return None
+        if held and not self.admission.is_in(section, caller, served.activity, where):
+            return None
         self.admission.got_in(section, caller)
         reply = None
         tries = shared.face.hurries and not _deadline.is_over(errand.deadline)
