@@ -13,7 +13,18 @@ from typing import Any
 
 import pytest
 
-from pipeproxy import Listener, ListenerClosed, blocking, locked, proxied, share, timeout
+from pipeproxy import (
+    Listener,
+    ListenerClosed,
+    aio,
+    blocking,
+    locked,
+    proxied,
+    share,
+    spawn,
+    spawning,
+    timeout,
+)
 from pipeproxy._owner import _caller
 
 from .children import Child, outcome, run_program
@@ -92,6 +103,10 @@ class Room:
     async def pass_on(self, word: str) -> Any:
         await asyncio.sleep(0)
         return self.other.say(word)
+
+    async def pass_on_apart(self, word: str) -> Any:
+        """As `pass_on`, in a task of its own."""
+        return await asyncio.create_task(aio(self.other.say)(word))
 
     async def close_listener(self) -> None:
         listeners.pop().close()
@@ -179,12 +194,29 @@ def pass_on_inside(proxy: Any, other: Any) -> Any:
         return proxy.pass_on("inside")
 
 
+def pass_on_apart_inside(proxy: Any, other: Any) -> Any:
+    with locked(other):
+        return proxy.pass_on_apart("inside")
+
+
 def call_at_exit(proxy: Any) -> None:
     proxy.say("last")
     os._exit(0)
 
 
 # Calls -----------------------------------------------------------------------------------------
+
+
+def test_what_an_async_method_starts_belongs_to_the_chain_of_its_caller() -> None:
+    with spawning(FORK):
+        other, host = spawn(Board)
+
+    async def test(target: Room, proxy: Room, listener: Listener[Room]) -> None:
+        with Child(FORK, pass_on_apart_inside, proxy, other) as child:
+            assert await result(child) == ["inside"]
+
+    with host:
+        run(test, other)
 
 
 def test_async_methods_run_at_once_in_the_thread_of_the_loop() -> None:

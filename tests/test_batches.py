@@ -13,7 +13,18 @@ from typing import Any
 
 import pytest
 
-from pipeproxy import Cancelled, Listener, batched, locked, notify, proxied, submit, timeout
+from pipeproxy import (
+    Cancelled,
+    Listener,
+    batched,
+    locked,
+    notify,
+    proxied,
+    spawn,
+    spawning,
+    submit,
+    timeout,
+)
 from pipeproxy._channels._wire import CALL_WITHIN, header, pack_context
 from pipeproxy._owner._batches import Batches
 from pipeproxy.codecs import pickle as codec
@@ -87,6 +98,32 @@ def clients(listener: Listener[Any], proxy: Any) -> Iterator[Callable[..., Raw]]
     yield make
     for raw in made:
         raw.close()
+
+
+class Relay:
+    """Its batches need another object."""
+
+    def __init__(self, other: Any) -> None:
+        self.other = other
+
+    @batched(max=4, within=0.01)
+    def double(self, numbers: list[int]) -> list[int]:
+        self.other.note("doubled")
+        return [2 * number for number in numbers]
+
+
+def double_inside_another(proxy: Any, other: Any) -> int:
+    with locked(other):
+        return int(proxy.double(3))
+
+
+def test_a_batch_of_one_chain_may_enter_what_that_is_in() -> None:
+    with spawning(FORK):
+        other, host = spawn(Model)
+    with host, Listener[Any]() as listener:
+        relay = listener.share(Relay(other))
+        with Child(FORK, double_inside_another, relay, other) as child:
+            assert child.result(listener) == 6
 
 
 # Many processes ----------------------------------------------------------------------------------

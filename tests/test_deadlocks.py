@@ -171,17 +171,6 @@ def test_a_wait_for_who_is_in_the_way_by_now_began_when_that_was_seen() -> None:
     assert waiting.verdict is not None
 
 
-def test_whose_call_ran_last_is_in_nobodys_way() -> None:
-    section = Section()
-    here.serves = Served(TWO, (), None)
-    try:
-        section.run(lambda: None)
-    finally:
-        here.serves = None
-    with section.right:  # it is had for a moment, for no call
-        assert Wait(ONE, section, "call", lambda: None).edge() is None
-
-
 @pytest.fixture
 def stacked() -> Iterator[Waits]:
     """Two activities whose calls wait in this thread, one on top of the other."""

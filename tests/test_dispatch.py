@@ -10,6 +10,7 @@ import pytest
 
 from pipeproxy import CodecError, NotExposed, Released
 from pipeproxy._chains._activities import Activity
+from pipeproxy._chains._deadlocks import Wait
 from pipeproxy._chains._residence import Residence
 from pipeproxy._channels import _borrowed
 from pipeproxy._channels._door import Route
@@ -106,6 +107,13 @@ def call(dispatch: Dispatch, shared: Shared, name: str, *args: Any, **kwargs: An
 def test_a_call_gets_its_arguments_and_gives_its_result(dispatch: Dispatch, shared: Shared) -> None:
     assert call(dispatch, shared, "add", 2, twice=True) == 5
     assert dispatch.answers.errors == 0
+
+
+def test_whose_call_has_ended_is_in_nobodys_way(dispatch: Dispatch, shared: Shared) -> None:
+    call(dispatch, shared, "add", 2)
+    with shared.section.right:  # it is had for a moment, for no call
+        wait = Wait(Activity(b"another", 1), shared.section, "a call", lambda: None)
+        assert wait.edge() is None
 
 
 def test_whatever_a_method_raises_is_a_reply(dispatch: Dispatch, shared: Shared) -> None:

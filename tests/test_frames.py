@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 
 from pipeproxy._chains._activities import Activity
+from pipeproxy._chains._deadlocks import waits
 from pipeproxy._chains._residence import Residence
+from pipeproxy._chains._sections import Entry
 from pipeproxy._channels._door import Route
 from pipeproxy._channels._wire import (
     CALL,
@@ -162,6 +164,19 @@ def test_a_section_that_was_left_before_it_was_entered_is_not_entered(
     assert not entered(7)
     assert scene.shared.section.holder is None
     assert entered(8)
+
+
+def test_a_call_that_nobody_needs_is_no_wait_until_somebody_waits_behind_it(scene: Scene) -> None:
+    scene.shared.section.hold(Entry(Activity(b"other", 1), lambda: None, {(None, 1): None}))
+    scene.deposit(0)
+    assert scene.serve() is None
+    activity = scene.caller.activity
+    assert waits.way_from(activity) == []
+    scene.deposit(1)
+    scene.dispatch.admission.unblock()
+    assert [edge[1] for edge in waits.way_from(activity)] == [(b"other", 1)]
+    scene.dispatch.admission.give_up(scene.caller)
+    assert waits.way_from(activity) == []
 
 
 def test_an_answer_that_nobody_waits_for_any_more_is_dropped(scene: Scene) -> None:

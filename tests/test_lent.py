@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from pipeproxy import Listener, SpecError, by_ref, proxied, share
+from pipeproxy import Listener, SpecError, by_ref, proxied, share, submit
+from pipeproxy._chains._activities import here
 from pipeproxy._proxies._proxy import link_of
 from pipeproxy._references._lent import lending
 
@@ -146,6 +147,26 @@ def test_a_function_is_called_at_once_also_inside_a_call_of_itself() -> None:
             thread.join(PATIENCE)
             end.set()
             assert child.result() == 2
+
+
+def be_called_back_apart(kept: Any, end: Any) -> list[int]:
+    """Wait for a future, so that another thread answers what comes meanwhile."""
+    under: list[int] = []
+    kept.put(by_ref(lambda: under.append(len(here.stack.calls))))
+    future = submit(end.wait, PATIENCE)
+    assert future.result(PATIENCE)
+    return under
+
+
+def test_who_is_called_back_in_a_thread_apart_is_on_top_of_nothing() -> None:
+    with Listener[Any]() as listener:
+        functions: queue.Queue[Any] = queue.Queue()
+        end = threading.Event()
+        shared = [listener.share(each) for each in (functions, end)]
+        with Child("fork", be_called_back_apart, *shared) as child, listener.background():
+            functions.get(timeout=PATIENCE)()
+            end.set()
+            assert child.result() == [0]
 
 
 def test_a_forked_child_lends_objects_of_its_own() -> None:

@@ -370,6 +370,45 @@ def test_a_call_at_home_publishes_at_once() -> None:
             assert child.do(read_once, proxy).result() == number  # nobody polls
 
 
+@proxied(published=["total"])
+class Audited:
+    """Its property asks its own proxy."""
+
+    me: Any = None
+
+    def __init__(self) -> None:
+        self.balance = 0
+
+    def deposit(self, amount: int) -> None:
+        self.balance += amount
+
+    def tell(self) -> int:
+        return self.balance
+
+    @property
+    def total(self) -> int:
+        return int(self.me.tell())
+
+
+def deposit_and_read(account: Audited) -> int:
+    account.deposit(5)
+    return account.total
+
+
+def test_a_property_may_ask_its_objects_own_proxy() -> None:
+    account = Audited()
+    account.me, listener = share(account)
+    with listener, Child("fork", deposit_and_read, account.me) as child:
+        assert child.result(listener) == 5
+        assert child.do(read_total, account.me).result(listener) == 5
+        account.me.deposit(2)
+        assert child.do(read_total, account.me).result() == 7  # nobody polls
+
+
+def read_total(account: Audited) -> int:
+    return account.total
+
+
 def test_an_object_of_two_listeners_is_published_on_both() -> None:
     account = Account()
     one, listener = share(account)

@@ -28,6 +28,7 @@ from pipeproxy import (
     share,
     spawn,
     spawning,
+    submit,
     timeout,
 )
 from pipeproxy._chains._activities import here
@@ -695,6 +696,42 @@ def test_who_waits_at_another_owner_goes_on_serving_all_its_listeners() -> None:
                 assert holder.result(one, other) == 1
                 later.result(one, other)
                 thread.join(PATIENCE)
+
+
+class Asker:
+    """Asks another owner by a future, and is asked back."""
+
+    def __init__(self, other: Any = None) -> None:
+        self.other = other
+        self.own: Any = None
+        self.free: Any = None
+        self.threads: list[int] = []
+
+    def ask(self) -> Any:
+        self.threads.append(threading.get_ident())
+        return submit(self.other.ask_back, self.own, self.free).result()
+
+    def ask_back(self, asker: Any, free: Any) -> Any:
+        poll_until(lambda: free.value)
+        return asker.answer()
+
+    def answer(self) -> str:
+        self.threads.append(threading.get_ident())
+        return "answer"
+
+
+def test_who_waits_for_a_future_in_a_call_that_is_served_serves_others_and_is_called_back() -> None:
+    with spawning(FORK):
+        other, host = spawn(Asker)
+    asker = Asker(other)
+    with host, Listener[Any]() as listener:
+        asker.own, asker.free = listener.share(asker), listener.share(Register())
+        with Child(FORK) as first, Child(FORK) as second, listener.background():
+            first.do(asker.own.ask)
+            poll_until(lambda: asker.threads)
+            assert second.do(asker.free.add, 1).result() == 1
+            assert first.result() == "answer"
+    assert asker.threads[0] == asker.threads[1]
 
 
 def test_of_two_calls_on_one_stack_the_upper_one_gets_in_first() -> None:
