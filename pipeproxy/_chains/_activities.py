@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import weakref
 from collections import deque
-from typing import Any, Protocol, cast
+from typing import Any, Final, Protocol, cast
 
 from .._channels._parcels import Encoded
 from .._system import _descriptors, _life
@@ -140,6 +140,10 @@ class Stack:
         return any(call.activity is activity for call in self.calls)
 
 
+#: That of a thread which runs nothing on top of anything.
+GROUND: Final = Stack()
+
+
 class Here(threading.local):
     """This thread.
 
@@ -150,7 +154,6 @@ class Here(threading.local):
             served. Its method `beside` serves others while the thread waits, and `listen` hears
             what the client says meanwhile; each is None if another thread does so, or nobody.
         services: those in whose turns it is, which nobody else serves meanwhile; the latest last.
-        served_last: those that it served last, or has made and nobody served yet.
         stack: the calls that wait further down its stack while it serves others.
         tries: the object of which it runs a call that must not wait; see `_waits`.
         cargo: what came with the call that it runs, and with which client's; see `_borrowed`.
@@ -167,8 +170,8 @@ class Here(threading.local):
     def __init__(self) -> None:
         self.own = activity_of(_life.token(), _life.thread())
         self.services: list[Any] = []
-        self.served_last: weakref.WeakSet[Any] = weakref.WeakSet()
-        self.stack = Stack()
+        self._known: list[weakref.ref[Any]] = []
+        self.stack = GROUND
         self.waits: list[tuple[Any, Any]] = []
 
     def forked(self) -> None:
@@ -176,6 +179,11 @@ class Here(threading.local):
         self.__init__()  # type: ignore[misc]
         self.serves = self.server = self.tries = self.cargo = None
         stacks.clear()
+
+    def note_service(self, service: Any) -> None:
+        """Note what this thread served last, or has made: nobody else serves it, maybe."""
+        others = [known for known in self._known if known() not in (None, service)]
+        self._known = [*others, weakref.ref(service)]
 
     def stand_on(self, stack: Stack) -> None:
         """Note what waits further down the stack of this thread."""
@@ -205,10 +213,11 @@ class Here(threading.local):
     @property
     def between(self) -> list[Any]:
         """Those of them in whose turns it is not."""
+        others = [known() for known in self._known if known() not in self.services]
         return [
             service
-            for service in self.served_last
-            if service.residence.is_here() and not (service.closed or service in self.services)
+            for service in others
+            if service is not None and service.residence.is_here() and not service.closed
         ]
 
     @property

@@ -51,7 +51,7 @@ class Turns:
         self._service = service
         service.upcalls.wait, service.upcalls.wake = self.wait, self.let_go
         service.visit = self.visit
-        here.served_last.add(service)
+        here.note_service(service)
         self._right: Any = threading.RLock()
         self._serving = False  # in earnest, not as a guest
         self._wished = 0.0  # when somebody wanted to serve in a guest's place
@@ -105,12 +105,11 @@ class Turns:
             since: when the loop began.
         """
         seconds = _LOOK_EVERY if seconds is None else min(seconds, _LOOK_EVERY)
-        serving = here.serving
-        if serving and serving != [self._service]:
+        if self._is_mine():
+            meanwhile(None, seconds, since)
+        elif (serving := here.serving) and serving != [self._service]:
             alone = self._service not in serving and self.visit(0, since)
             meanwhile(None, seconds, since, self._service if alone else None)
-        elif self._is_mine():
-            meanwhile(None, seconds, since)
         elif not self.visit(seconds, since):
             pause = self._left + _LEAVE - monotonic()
             bell.wait(min(seconds, pause) if pause > 0 else seconds)
@@ -139,7 +138,7 @@ class Turns:
         self._serving = True
         if not self._service.residence.is_here():
             self._service.residence.thread = threading.current_thread()
-            here.served_last.add(self._service)
+            here.note_service(self._service)
         try:
             with Deferred(self.wake, self._is_mine) as interrupt:
                 return self._service.take(partial(serve, interrupt.check))

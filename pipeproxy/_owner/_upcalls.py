@@ -14,7 +14,7 @@ from math import inf
 from time import monotonic
 from typing import Any, Final
 
-from .._chains._activities import Stack, here
+from .._chains._activities import GROUND, Stack, here
 from .._chains._context import context_of
 from .._channels._parcels import Encoded, pack
 from .._channels._wire import LENT, UPCALL, header, pack_context
@@ -59,11 +59,11 @@ class Asked:
         say: Callable[[], bytes],
         ways: Container[Upcalls],
         segment: Segment | None = None,
-        stack: Stack | None = None,
+        stack: Stack = GROUND,
     ) -> None:
         self._ident = ident
         self.segment = segment
-        self.stack = stack or Stack()
+        self.stack = stack
         self._say = say
         self._taken: list[Caller] = []
         self.bell = Bell(*(s.wake for s in here.serving if s.upcalls not in ways))
