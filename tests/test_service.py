@@ -24,6 +24,7 @@ from pipeproxy._channels._wire import (
     LIMIT,
     RELEASE,
     RESULT,
+    WAITS,
     Decoder,
     header,
     pack_pairs,
@@ -129,6 +130,14 @@ def test_who_calls_beside_more_others_than_there_are_cores_is_told_so() -> None:
 
 # Wrong bytes -------------------------------------------------------------------------------------
 
+WAIT = (b"a" * 16, 1), (b"b" * 16, 2), 0.0, 0.0, "a call"
+
+
+def waits_of(value: object) -> bytes:
+    payload = pickle.dumps(value)
+    return header(WAITS, len(payload)) + payload
+
+
 GARBAGE: dict[str, Callable[[Raw], bytes]] = {
     "zeros": lambda raw: bytes(100),
     "ones": lambda raw: b"\xff" * 100,
@@ -140,6 +149,11 @@ GARBAGE: dict[str, Callable[[Raw], bytes]] = {
     ),
     "a release that is cut off": lambda raw: header(RELEASE, 5) + b"12345",
     "a claim that is cut off": lambda raw: header(CLAIM, 24) + bytes(24),
+    "waits that are no pickle": lambda raw: header(WAITS, 3) + b"abc",
+    "waits that are no list": lambda raw: waits_of(5),
+    "a wait without its parts": lambda raw: waits_of([(1, 2)]),
+    "a wait of nobody": lambda raw: waits_of([(b"", b"", 0.0, 0.0, "")]),
+    "more waits than are told at once": lambda raw: waits_of([WAIT] * 65),
     "garbage after a good call": lambda raw: raw.call("count") + b"\xff" * 100,
 }
 

@@ -32,7 +32,7 @@ from typing import Final
 
 from .._system import _life
 from .._system._rights import TAKEN, attempt
-from ..errors import DeadlockError
+from ..errors import DeadlockError, ProtocolError
 from ._activities import Activity, here, stacks
 from ._sections import Section
 
@@ -48,6 +48,28 @@ Key = tuple[bytes, int]
 #: Who waits and for whom, each a process token and a thread number; when it began, when it was last
 #: seen, and what waits, for people.
 Edge = tuple[Key, Key, float, float, str]
+_PARTS: Final = (tuple, tuple, float, float, str)
+
+
+def edges_in(value: object) -> list[Edge]:
+    """Return the waits that were told, if it is such.
+
+    Raises:
+        ProtocolError: it is something else.
+    """
+    if type(value) is list and len(value) <= _MOST and all(map(_is_edge, value)):
+        return value
+    raise ProtocolError("who waits for whom was told in a way that says nothing")
+
+
+def _is_edge(value: object) -> bool:
+    return (
+        type(value) is tuple and tuple(map(type, value)) == _PARTS and all(map(_is_key, value[:2]))
+    )
+
+
+def _is_key(value: tuple[object, ...]) -> bool:
+    return tuple(map(type, value)) == (bytes, int)
 
 
 class Wait:
@@ -210,9 +232,9 @@ class Waits:
 
     def _judge(self, wait: Wait, graph: _Graph) -> None:
         """End a wait that is the youngest of a circle."""
-        edge = wait.edge()
+        edge = wait.edge() if wait.verdict is None else None
         others = None if edge is None else graph.rest_of_circle(edge)
-        if edge is not None and others is not None and wait.verdict is None:
+        if edge is not None and others is not None:
             whats = ", which waits for ".join(each[4] for each in (edge, *others, edge))
             wait.verdict = DeadlockError(
                 f"calls wait for one another in a circle: {whats}. {wait.what}, the latest, was "

@@ -122,9 +122,8 @@ class Future(futures.Future[T], Promise):
         """Return whether the call will never run; if it was sent, ask its owner to give it up."""
         if super().cancel():
             for waiter in list(self._waiting or ()):  # a list made here could take another's place
-                if isinstance(
-                    waiter, (_Waiter, _Server)
-                ):  # the others are told when it would have been sent
+                # The others are told when it would have been sent.
+                if isinstance(waiter, (_Waiter, _Server)):
                     waiter.add_result(self)
             return True
         if not self.done():

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
-from .._chains._deadlocks import waits
+from .._chains._deadlocks import edges_in, waits
 from .._channels._wire import (
     BULK,
     CALL,
@@ -25,11 +26,12 @@ from .._channels._wire import (
     unpack_number,
     unpack_pairs,
 )
+from .._objects._clients import Client
 from .._objects._objects import Objects
 from .._references._references import pass_up
 from .._specs._members import name_of
 from ..codecs import pickle as codec
-from ..errors import Cancelled, DeadlockError, Released
+from ..errors import Cancelled, CodecError, DeadlockError, ProtocolError, Released
 from ._caller import SILENCE, Caller, Reply
 from ._dispatch import Dispatch
 
@@ -100,12 +102,20 @@ class Frames:
             heed = self.cancel if _gives_up(frame) else Caller.take_back
             heed(caller, ident)
         elif kind == WAITS:
-            waits.hear(codec.decode(payload), runs=False)
-            for channel in list(client.channels):
-                for asked in list(channel.asked.values()):
-                    pass_up(asked.stack, runs=False)
+            self._hear_waits(client, payload)
         # Else it answers an upcall that nobody waits for any more.
         return reply
+
+    def _hear_waits(self, client: Client, payload: Any) -> None:
+        """Note what a client waits for, and tell it whoever waits for an upcall of that."""
+        try:
+            edges = edges_in(codec.decode(payload))
+        except CodecError as error:
+            raise ProtocolError("who waits for whom was told by no pickle") from error
+        waits.hear(edges, runs=False)
+        for channel in list(client.channels):
+            for asked in list(channel.asked.values()):
+                pass_up(asked.stack, runs=False)
 
     def hear(self, caller: Caller) -> None:
         """Heed which calls a client gives up, where its frames have to wait."""
