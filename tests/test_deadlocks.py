@@ -120,7 +120,10 @@ def test_what_is_passed_on_says_all_that_follows_from_it() -> None:
 
 
 def stack_of(*activities: Activity) -> Stack:
-    return Stack(tuple(Served(activity, (), None) for activity in activities), monotonic())
+    stack = Stack()
+    for activity in activities:
+        stack = stack.under(Served(activity, (), None), monotonic())
+    return stack
 
 
 def test_a_wait_for_what_is_free_by_now_hides_nothing_that_was_told_of_its_activity() -> None:
@@ -183,7 +186,8 @@ def stacked() -> Iterator[Waits]:
 def test_who_is_under_another_waits_for_that(stacked: Waits) -> None:
     waiting = wait(stacked, TWO, THREE)
     last = wait(stacked, THREE, ONE)
-    stacked.look(waiting)
+    for each in (waiting, last):
+        stacked.look(each)
     assert (waiting.verdict is not None, last.verdict is not None) == (False, True)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 import weakref
 from collections import deque
+from contextvars import ContextVar
 from typing import Any, Final, Protocol, cast
 
 from .._channels._parcels import Encoded
@@ -117,23 +118,44 @@ class Served:
         self.call = call
 
 
+class Ongoing:
+    """A call of an async method, for the tasks that this starts; they belong to it while it lasts.
+
+    Attributes:
+        served: the call; None when it has ended.
+    """
+
+    __slots__ = ("process", "served")
+
+    def __init__(self, served: Served) -> None:
+        self.process = _life.token()
+        self.served: Served | None = served
+
+    def call(self) -> Served | None:
+        """Return the call, if it is under way, and in this process."""
+        return self.served if self.process == _life.token() else None
+
+
+started_in: ContextVar[Ongoing | None] = ContextVar("pipeproxy: started in", default=None)
+
+
 class Stack:
     """The calls that wait in one thread, each under the next, while it runs others on top of them.
 
     Args:
         calls: those, the uppermost last.
-        since: when that one began to wait.
+        since: when each of them began to wait.
     """
 
     __slots__ = ("calls", "since")
 
-    def __init__(self, calls: tuple[Served, ...] = (), since: float = 0.0) -> None:
+    def __init__(self, calls: tuple[Served, ...] = (), since: tuple[float, ...] = ()) -> None:
         self.calls = calls
         self.since = since
 
     def under(self, call: Served, since: float) -> Stack:
-        """Return this one with one more call."""
-        return Stack((*self.calls, call), since)
+        """Return this one with one more call, which began to wait then."""
+        return Stack((*self.calls, call), (*self.since, since))
 
     def holds(self, activity: Activity) -> bool:
         """Whether a call of an activity is among them."""

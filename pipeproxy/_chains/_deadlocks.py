@@ -121,10 +121,14 @@ class Wait:
             return None
         if blocker is None or blocker is self.activity:
             return None
-        if blocker is not self._blocker:  # the wait for this one began now, for all that is known
-            self._blocker, self._blocked = blocker, monotonic()
+        self.meet(blocker)
         what = f"{self.what} in process {os.getpid()}"
         return key_of(self.activity), key_of(blocker), self._blocked, monotonic(), what
+
+    def meet(self, blocker: Activity | None) -> None:
+        """Note who is in the way; the wait for another one begins now, for all that is known."""
+        if blocker is not self._blocker:
+            self._blocker, self._blocked = blocker, monotonic()
 
     def is_due(self) -> bool:
         """Whether it is time to tell of it; asked again, it is not."""
@@ -153,6 +157,7 @@ class Waits:
             known = self._waits.setdefault(key_of(wait.activity), [])
             if wait not in known:
                 known.append(wait)
+                wait.meet(None)
                 wait.edge()
         return wait
 
@@ -165,17 +170,28 @@ class Waits:
             if not known:
                 self._waits.pop(key_of(wait.activity), None)
 
-    def look(self, wait: Wait) -> list[Edge] | None:
-        """Look for a circle with this wait; return what is to be told of it, None if nothing."""
+    def look(self, wait: Wait, graph: Graph | None = None) -> list[Edge] | None:
+        """Look for a circle with this wait; return what is to be told of it, None if nothing.
+
+        Args:
+            graph: what is known, if somebody has just asked for it.
+        """
         with self._right:
-            edge = wait.edge()
+            edge, graph = wait.edge(), graph or self.graph()
             if edge is None:
                 return None
-            graph = _Graph(self, runs=True)
+            self._judge(wait, edge, graph)
             reached = graph.reach(edge[0])
-            self._judge_all(reached, graph)
             circular = any(other[1] == edge[0] for other in reached)
             return reached if wait.verdict is None and (circular or wait.is_due()) else None
+
+    def graph(self, *, runs: bool = True) -> Graph:
+        """Return who waits for whom, as is known just now.
+
+        Args:
+            runs: also for what this thread runs just now, on top of others.
+        """
+        return Graph(self, runs)
 
     def hear(self, edges: list[Edge], *, runs: bool = True) -> list[Edge]:
         """Note what others told of their waits, and look for circles.
@@ -188,9 +204,13 @@ class Waits:
         """
         with self._right:
             self._note(edges)
-            graph = _Graph(self, runs)
+            graph = self.graph(runs=runs)
             reached = graph.reach(edges[0][0]) if edges else []
-            self._judge_all(reached, graph)
+            for key in {edge[0] for edge in reached}:
+                for wait in self._waits.get(key, ()):
+                    blocked = wait.edge()
+                    if blocked is not None:
+                        self._judge(wait, blocked, graph)
             return reached
 
     def way_from(self, activity: Activity, *, runs: bool = True) -> list[Edge]:
@@ -200,7 +220,7 @@ class Waits:
             runs: see `hear`.
         """
         with self._right:
-            return _Graph(self, runs).reach(key_of(activity))
+            return self.graph(runs=runs).reach(key_of(activity))
 
     def edges_of(self, key: Key) -> Iterable[Edge]:
         """Return the waits of an activity: here, and as was told."""
@@ -225,16 +245,10 @@ class Waits:
             if known is None or known[3] < edge[3]:
                 told[edge[1:3]] = edge
 
-    def _judge_all(self, reached: list[Edge], graph: _Graph) -> None:
-        for key in {edge[0] for edge in reached}:
-            for wait in self._waits.get(key, ()):
-                self._judge(wait, graph)
-
-    def _judge(self, wait: Wait, graph: _Graph) -> None:
+    def _judge(self, wait: Wait, edge: Edge, graph: Graph) -> None:
         """End a wait that is the youngest of a circle."""
-        edge = wait.edge() if wait.verdict is None else None
-        others = None if edge is None else graph.rest_of_circle(edge)
-        if edge is not None and others is not None:
+        others = graph.rest_of_circle(edge) if wait.verdict is None else None
+        if others is not None:
             whats = ", which waits for ".join(each[4] for each in (edge, *others, edge))
             wait.verdict = DeadlockError(
                 f"calls wait for one another in a circle: {whats}. {wait.what}, the latest, was "
@@ -243,20 +257,20 @@ class Waits:
             wait.wake()
 
 
-class _Graph:
-    """Who waits for whom, as is known at a moment.
-
-    Args:
-        runs: also for what this thread runs just now, on top of others.
-    """
+class Graph:
+    """Who waits for whom, as is known at a moment."""
 
     def __init__(self, waits: Waits, runs: bool) -> None:
         self._waits = waits
         self._under = _edges_of_stacks(runs)
+        self._known: dict[Key, list[Edge]] = {}
 
-    def _from(self, key: Key) -> Iterable[Edge]:
-        yield from self._under.get(key, ())
-        yield from self._waits.edges_of(key)
+    def _from(self, key: Key) -> list[Edge]:
+        known = self._known.get(key)
+        if known is None:
+            known = [*self._under.get(key, ()), *self._waits.edges_of(key)]
+            self._known[key] = known
+        return known
 
     def reach(self, key: Key) -> list[Edge]:
         """Return the waits of an activity, and all that follow from them, the nearest first."""
@@ -293,18 +307,18 @@ def _edges_of_stacks(runs: bool) -> dict[Key, list[Edge]]:
     """Return whom those wait for who are under others.
 
     Args:
-        runs: see `_Graph`.
+        runs: see `Waits.graph`.
     """
     known = dict(stacks)
     if runs and here.served is not None:
-        known[get_ident()] = here.stack.under(here.served, here.stack.since)
+        known[get_ident()] = here.stack.under(here.served, inf)
     what = f"a call in process {os.getpid()} under another one"
     edges: dict[Key, list[Edge]] = {}
     for stack in known.values():
-        since = nextafter(stack.since, -inf)  # no such wait is the latest in a circle
         activities = [call.activity for call in stack.calls]
-        for place, (lower, upper) in enumerate(pairwise(activities), 1):
-            if lower not in activities[place:]:
+        for place, (lower, upper) in enumerate(pairwise(activities)):
+            if lower not in activities[place + 1 :]:
+                since = nextafter(stack.since[place], -inf)  # it is never the latest in a circle
                 edge = key_of(lower), key_of(upper), since, monotonic(), what
                 edges.setdefault(edge[0], []).append(edge)
     return edges

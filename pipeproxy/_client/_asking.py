@@ -61,7 +61,12 @@ class Asking(Pending):
 
     Args:
         alert: called whenever something was said.
+
+    Attributes:
+        lends: what is lent is called in this thread as well, and not only what it serves.
     """
+
+    lends = True
 
     def __init__(self, ident: int, alert: Callable[[], object] | None) -> None:
         self.ident = ident

@@ -12,6 +12,7 @@ from collections.abc import Callable, Coroutine
 from types import CoroutineType
 from typing import Any, Generic, ParamSpec, TypeVar, overload
 
+from .._chains._activities import here, started_in
 from .._proxies._verbs import begin
 from ._promises import Promise
 
@@ -144,7 +145,13 @@ def aio(method: Callable[..., Any], /) -> Callable[..., Any]:
 
     async def call(*args: Any, **kwargs: Any) -> Any:
         promise: Awaited[Any] = Awaited(asyncio.get_running_loop())
-        begin("aio", method, promise, args, kwargs)
+        ongoing, outer = started_in.get(), here.serves
+        try:
+            if ongoing is not None and here.served is None:
+                here.serves = ongoing.call()
+            begin("aio", method, promise, args, kwargs)
+        finally:
+            here.serves = outer
         value = await promise.outcome()
         # Only from an object of this very process can one come.
         return await value if type(value) is CoroutineType else value

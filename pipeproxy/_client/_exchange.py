@@ -23,6 +23,7 @@ from .._channels._wire import (
     FAREWELL,
     GIVEN_BACK,
     HEADER_SIZE,
+    IDENTITY,
     KEPT,
     LIMIT,
     RESULT,
@@ -75,7 +76,7 @@ class Surroundings(Protocol):
     def given_back(self, route: Route, frame: Frame) -> None:
         """Heed that a listener holds something no more."""
 
-    def waiting(self, frame: Frame, chains: list[Served]) -> None:
+    def waiting(self, route: Route, frame: Frame, chains: list[Served]) -> None:
         """Heed whom this thread waits for, and whom those wait for.
 
         Args:
@@ -311,7 +312,7 @@ class Exchange:
         if frame[0] == GIVEN_BACK:
             self._around.given_back(self._route, frame)
         elif frame[0] == WAITING:
-            self._around.waiting(frame, [])
+            self._around.waiting(self._route, frame, [])
         elif frame[0] & ~KEPT == TAKEN:
             self._pool.hear_end(-unpack_number(frame[4]), frame[0])
         return frame[0] & ~BULK != UPCALL
@@ -385,7 +386,9 @@ class Exchange:
             return
         for reference in flight.asking[::-1]:
             asking: Any = reference()
-            if asking is not None and not asking.gone:
+            if asking is None or asking.gone:
+                continue
+            if asking.lends or not self._is_for_lent(frame):
                 if frame[0] & ~BULK == UPCALL:
                     flight.upcalls[frame[1]] = reference
                 asking.hear(frame)
@@ -394,13 +397,21 @@ class Exchange:
                 return
         if frame[0] == WAITING:
             pending = list(flight.pending.values())
-            self._around.waiting(frame, [each.served for each in pending if each.served])
+            chains = [each.served for each in pending if each.served]
+            self._around.waiting(self._route, frame, chains)
         elif not self._heed(frame):
             flight.upcalls[frame[1]] = None
             try:
                 start_new_thread(self._answer_apart, (flight, frame))
             except RuntimeError as error:  # there are no more threads
                 flight.answer(frame[1], failed_upcall(frame[1], error))
+
+    def _is_for_lent(self, frame: Frame) -> bool:
+        """Whether it is an upcall of what this process lends without a listener."""
+        kind, _, _, _, payload = frame
+        if kind & BULK:
+            _, payload = unpack(payload, self._pool.find)
+        return kind & ~BULK == UPCALL and payload[:IDENTITY] == _life.token()
 
     def _answer_apart(self, flight: Flight, frame: Frame) -> None:
         """Answer an upcall in a thread of its own, in the name of the one that does not wait."""

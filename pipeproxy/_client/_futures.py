@@ -76,7 +76,12 @@ class _Waiter:
 
 
 class _Server(Asking):
-    """The same, of a thread that serves others meanwhile, and is called back."""
+    """The same, of a thread that serves others meanwhile, and is called back for those.
+
+    What is lent is not its business: that may take longer than it wants to wait.
+    """
+
+    lends = False
 
     def add_result(self, future: object) -> None:
         self.settle(RESULT, b"")

@@ -117,16 +117,20 @@ class Admission:
                 self.blocked.discard(section)
         if monotonic() - self._looked > _LOOK_EVERY:
             self._looked = monotonic()
-            for caller in list(self.lined):
-                if caller.wait is not None and caller.is_needed():
-                    self._look(caller, waits.begin(caller.wait))
+            self._look()
 
-    def _look(self, caller: Caller, wait: Wait) -> None:
-        """Look whether it would wait for ever, and tell it for whom it waits."""
-        edges = waits.look(wait)
-        if edges:
-            payload = codec.encode(edges)
-            self._say(caller, header(WAITING, len(payload)) + payload)
+    def _look(self) -> None:
+        """Look who would wait for ever, and tell all others for whom they wait."""
+        needed = [caller for caller in list(self.lined) if caller.is_needed()]
+        for caller in self.lined.difference(needed):
+            if caller.wait is not None:
+                waits.end(caller.wait)
+        graph = waits.graph()
+        for caller in needed:
+            edges = caller.wait and waits.look(waits.begin(caller.wait), graph)
+            if edges:
+                payload = codec.encode(edges)
+                self._say(caller, header(WAITING, len(payload)) + payload)
 
     def leave(self, client: Client, target: int, number: int) -> bool:
         """Undo an entering of a client's; return False if none of this number is known."""

@@ -11,7 +11,7 @@ from .._chains._deadlocks import Wait
 from .._chains._sections import Entry, Section
 from .._channels._borrowed import Cargo
 from .._channels._channel import Channel
-from .._channels._wire import CALLS, ENTER, FROM_CLIENT, LEAVE, Frame
+from .._channels._wire import CALLS, CANCEL, ENTER, FROM_CLIENT, LEAVE, Frame
 from .._client._held import Holdings
 from .._objects._clients import Client
 from .._objects._subjects import Shared
@@ -189,7 +189,8 @@ class Caller(Channel):
     def served(self) -> Served:
         """What a call that is served on it belongs to, if that does not say so itself."""
         client = self.client
-        return Served(self.activity, (client.token,), self.upcalls.way_to(self), client, self)
+        up = self.upcalls.way_to(self) if self.running else None  # else nobody waits for it there
+        return Served(self.activity, (client.token,), up, client, self)
 
     def is_at_rest(self) -> bool:
         """Whether all that it said is served, and nothing is to be heeded but what it says next."""
@@ -286,6 +287,9 @@ class Caller(Channel):
 
     def is_needed(self) -> bool:
         """Whether anybody needs what it asks for: who waits for a reply, or until it has left."""
+        frames = list(self.frames)
+        given_up = {frame[1] for frame in frames if frame[0] == CANCEL}
         return any(
-            frame[0] == LEAVE or (frame[1] and frame[0] in _WAITING) for frame in list(self.frames)
+            kind == LEAVE or (kind in _WAITING and ident and ident not in given_up)
+            for kind, ident, _, _, _ in frames
         )

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from .._references._openness import Openness
 from ._service import Service
-from ._tasks import noted
 from ._turns import Turns
 
 if TYPE_CHECKING:
@@ -49,8 +48,7 @@ async def serve(turns: Turns, service: Service, openness: Openness) -> None:
     try:
         tasks.loop, tasks.ended = loop, ended
         loop.add_reader(number, turn)
-        with noted():
-            await ended
+        await ended
     finally:
         if tasks.loop is not None:  # else this is a forked child, where the loop is a copy as well
             for handle in looks:

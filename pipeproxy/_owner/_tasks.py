@@ -8,57 +8,18 @@ which they came, and each is replied to when it is done.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Awaitable, Callable, Generator
 from functools import partial
 from inspect import iscoroutine
 from typing import TYPE_CHECKING, Any
 
-from .._chains._activities import Served, here
+from .._chains._activities import Ongoing, Served, here, started_in
 from .._system import _deadline
 from ..errors import CallLost, Cancelled, ListenerClosed
 from ._caller import Caller, Errand, Reply
 
 if TYPE_CHECKING:
     import asyncio
-
-
-#: The call that a task is of; those that it creates are of the same.
-_chain: ContextVar[Served | None] = ContextVar("pipeproxy chain", default=None)
-
-
-class InLoop:
-    """As `here.server`, of a thread whose event loop serves; between two turns.
-
-    Attributes:
-        listeners: how many it serves.
-    """
-
-    beside = alert = listen = in_hand = None  # nobody else is served while a task does not await
-    closed = False
-
-    def __init__(self) -> None:
-        self.listeners = 0
-
-    @property
-    def served(self) -> Served | None:
-        """The call that the running task is of."""
-        return _chain.get()
-
-
-@contextmanager
-def noted() -> Iterator[None]:
-    """Note whose each task is that runs in this thread."""
-    server = here.server if isinstance(here.server, InLoop) else InLoop()
-    here.server = server
-    server.listeners += 1
-    try:
-        yield
-    finally:
-        server.listeners -= 1
-        if not server.listeners:
-            here.server = None
 
 
 class Tasks:
@@ -189,13 +150,16 @@ async def _outcome(served: Served, awaitable: Awaitable[Any]) -> tuple[Any, Base
     """Return what is awaited for somebody, or what that raises; nothing of it ends the loop."""
     from asyncio import CancelledError
 
-    _chain.set(served)
+    ongoing = Ongoing(served)
+    started_in.set(ongoing)  # for the tasks that it starts
     try:
-        return await awaitable, None
+        return await _InTheNameOf(served, awaitable), None
     except CancelledError:
         raise
     except BaseException as error:
         return None, error
+    finally:
+        ongoing.served = None
 
 
 def _result(task: asyncio.Task[Any]) -> Any:
@@ -215,3 +179,43 @@ def _own(errand: Errand, result: Callable[[], Any]) -> Any:
         if errand.given_up:
             raise Cancelled("the call was given up, and its task was cancelled") from None
         raise
+
+
+class _InTheNameOf:
+    """An awaitable whose every step is noted in `here` as served for somebody."""
+
+    def __init__(self, served: Served, awaitable: Awaitable[Any]) -> None:
+        self._served = served
+        self._awaitable = awaitable
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        steps = self._awaitable.__await__()
+        step: Callable[[], Any] = partial(next, steps)
+        while True:
+            outer, here.serves = here.serves, self._served
+            try:
+                waits_for = step()
+            except StopIteration as end:
+                return end.value
+            finally:
+                here.serves = outer
+            try:
+                sent = yield waits_for
+            except BaseException as error:
+                step = partial(_throw, steps, error)
+            else:
+                step = partial(next, steps) if sent is None else partial(_send, steps, sent)
+
+
+def _throw(steps: Any, error: BaseException) -> Any:
+    throw = getattr(steps, "throw", None)
+    if throw is None or isinstance(error, GeneratorExit):
+        close = getattr(steps, "close", None)
+        if close is not None:
+            close()
+        raise error
+    return throw(error)
+
+
+def _send(steps: Any, value: Any) -> Any:
+    return steps.send(value)

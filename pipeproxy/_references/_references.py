@@ -315,9 +315,11 @@ class _ThisProcess:
             told = header(GIVEN_BACK, len(payload), member=what)
             served.up.tell(told + bytes(payload))
 
-    def waiting(self, frame: Frame, chains: list[Served]) -> None:
-        edges = waits.hear(codec.decode(frame[4]))
-        pass_on(edges)
+    def waiting(self, route: Route, frame: Frame, chains: list[Served]) -> None:
+        told = codec.decode(frame[4])
+        edges = waits.hear(told)
+        news = {edge[:3] for edge in edges} - {edge[:3] for edge in told}
+        pass_on(edges, None if news else route)
         for served in chains:
             if edges and edges[0][0] == key_of(served.activity):
                 _tell(served, edges)
@@ -336,13 +338,16 @@ def _up(answer: tuple[int, Encoded]) -> Answer:
 _surroundings = _ThisProcess()
 
 
-def pass_on(edges: list[Edge] | None) -> None:
+def pass_on(edges: list[Edge] | None, but: Route | None = None) -> None:
     """Tell of waits of what this thread does, wherever that may be waited for.
 
     Who waits for what is further down its stack, under that, is to know of them too.
+
+    Args:
+        but: a listener that knows of them.
     """
     if edges:
-        _tell(here.served, edges)
+        _tell(here.served, edges, but)
         pass_up(here.stack)
 
 
@@ -356,13 +361,14 @@ def pass_up(stack: Stack, *, runs: bool = True) -> None:
         _tell(call, waits.way_from(call.activity, runs=runs))
 
 
-def _tell(served: Served | None, edges: list[Edge]) -> None:
+def _tell(served: Served | None, edges: list[Edge], but: Route | None = None) -> None:
     """Tell of waits wherever this process, or a call that it serves, may be waited for."""
     payload = codec.encode(edges)
     if served is not None and served.up is not None:
         served.up.tell(header(WAITING, len(payload)) + payload)
     for owner in list(_owners.values()):
-        owner.inside.tell_waits(payload)
+        if but is None or owner.route.listener != but.listener:
+            owner.inside.tell_waits(payload)
 
 
 def arrive(route: PlainRoute, number: int, plain: Plain, ident: int = 0) -> Any:
