@@ -25,6 +25,7 @@ from pipeproxy import (
     spawning,
     timeout,
 )
+from pipeproxy._chains._activities import started_in
 from pipeproxy._owner import _caller
 
 from .children import Child, outcome, run_program
@@ -108,6 +109,17 @@ class Room:
         """As `pass_on`, in a task of its own."""
         return await asyncio.create_task(aio(self.other.say)(word))
 
+    async def leave_a_task(self) -> Any:
+        """Start what goes on after the call has ended; return whose it is until then."""
+
+        async def go_on() -> None:
+            await self.wait()
+            self.begun.append(whose())
+
+        task = asyncio.create_task(go_on())
+        self.begun.append(task)
+        return whose() is not None
+
     async def close_listener(self) -> None:
         listeners.pop().close()
 
@@ -118,6 +130,12 @@ class Room:
     @blocking
     def hold(self) -> bool:
         return self.released.wait(PATIENCE)
+
+
+def whose() -> Any:
+    """The call that a task belongs to."""
+    ongoing = started_in.get()
+    return None if ongoing is None else ongoing.call()
 
 
 class Board:
@@ -217,6 +235,17 @@ def test_what_an_async_method_starts_belongs_to_the_chain_of_its_caller() -> Non
 
     with host:
         run(test, other)
+
+
+def test_what_an_async_method_leaves_behind_belongs_to_nobody() -> None:
+    async def test(target: Room, proxy: Room, listener: Listener[Room]) -> None:
+        with Child(FORK, proxy.leave_a_task) as child:
+            assert await result(child)
+            await result(child.do(proxy.open))
+        await asyncio.wait_for(target.begun[0], PATIENCE)
+        assert target.begun[1:] == [None]
+
+    run(test)
 
 
 def test_async_methods_run_at_once_in_the_thread_of_the_loop() -> None:

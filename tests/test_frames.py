@@ -38,7 +38,7 @@ from pipeproxy.codecs import pickle as codec
 from pipeproxy.errors import Cancelled
 from pipeproxy.transports.pipe import open_pair
 
-NO_UPCALLS = SimpleNamespace(way_to=lambda caller: None)
+UPCALLS = SimpleNamespace(way_to=lambda caller: caller)
 
 
 class Account:
@@ -59,7 +59,7 @@ class Scene:
         self.shared = self.objects.add(Shared(self.account, face_of(self.account)))
         self.said: list[bytes] = []
         self.theirs, ours = open_pair()
-        self.caller = Caller(ours, Client(b"token"), Activity(b"token", 1), NO_UPCALLS)
+        self.caller = Caller(ours, Client(b"token"), Activity(b"token", 1), UPCALLS)
         route = Route(b"listener", b"process", 1, b"\0nowhere", b"secret", 0.0)
         residence = Residence(lambda: None)
         self.dispatch = Dispatch(self.objects, tuple(route), residence, self.resume, self.say)
@@ -177,6 +177,24 @@ def test_a_call_that_nobody_needs_is_no_wait_until_somebody_waits_behind_it(scen
     assert [edge[1] for edge in waits.way_from(activity)] == [(b"other", 1)]
     scene.dispatch.admission.give_up(scene.caller)
     assert waits.way_from(activity) == []
+
+
+def test_a_call_whose_caller_has_gone_on_is_no_wait(scene: Scene) -> None:
+    scene.shared.section.hold(Entry(Activity(b"other", 1), lambda: None, {(None, 1): None}))
+    scene.deposit(1)
+    assert scene.serve() is None
+    activity = scene.caller.activity
+    assert waits.way_from(activity) != []
+    scene.come(CANCEL, 1, member=UNHEARD)
+    scene.dispatch.admission.unblock()
+    assert waits.way_from(activity) == []
+    scene.dispatch.admission.give_up(scene.caller)
+
+
+def test_there_is_a_way_back_only_to_who_waits_for_a_reply(scene: Scene) -> None:
+    for ident in (0, 5):
+        scene.caller.running = ident
+        assert (scene.caller.served.up is not None) == bool(ident)
 
 
 def test_an_answer_that_nobody_waits_for_any_more_is_dropped(scene: Scene) -> None:

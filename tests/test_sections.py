@@ -23,6 +23,7 @@ from pipeproxy import (
     OwnerDied,
     Released,
     batched,
+    by_ref,
     locked,
     proxied,
     share,
@@ -719,6 +720,17 @@ class Asker:
         self.threads.append(threading.get_ident())
         return "answer"
 
+    def ask_briefly(self) -> Any:
+        """Ask for what goes on only when nobody waits for it any more."""
+        released = threading.Event()
+        future = submit(self.other.call, by_ref(released.wait))
+        said = outcome(future.result, 0.01)
+        released.set()
+        return said[1], future.result()
+
+    def call(self, function: Callable[[float], bool]) -> bool:
+        return function(PATIENCE)
+
 
 def test_who_waits_for_a_future_in_a_call_that_is_served_serves_others_and_is_called_back() -> None:
     with spawning(FORK):
@@ -732,6 +744,16 @@ def test_who_waits_for_a_future_in_a_call_that_is_served_serves_others_and_is_ca
             assert second.do(asker.free.add, 1).result() == 1
             assert first.result() == "answer"
     assert asker.threads[0] == asker.threads[1]
+
+
+def test_a_future_is_waited_for_no_longer_than_asked_in_a_call_that_is_served() -> None:
+    """What was lent for it is called apart, as that may take longer."""
+    with spawning(FORK):
+        other, host = spawn(Asker)
+    with host, Listener[Any]() as listener:
+        asker = listener.share(Asker(other))
+        with Child(FORK, call, asker, "ask_briefly") as child:
+            assert child.result(listener) == ("TimeoutError", True)
 
 
 def test_of_two_calls_on_one_stack_the_upper_one_gets_in_first() -> None:
