@@ -180,9 +180,10 @@ class Waits:
             edge, graph = wait.edge(), graph or self.graph()
             if edge is None:
                 return None
-            self._judge(wait, edge, graph)
             reached = graph.reach(edge[0])
             circular = any(other[1] == edge[0] for other in reached)
+            if circular:
+                self._judge_all(reached, graph)
             return reached if wait.verdict is None and (circular or wait.is_due()) else None
 
     def graph(self, *, runs: bool = True) -> Graph:
@@ -206,11 +207,7 @@ class Waits:
             self._note(edges)
             graph = self.graph(runs=runs)
             reached = graph.reach(edges[0][0]) if edges else []
-            for key in {edge[0] for edge in reached}:
-                for wait in self._waits.get(key, ()):
-                    blocked = wait.edge()
-                    if blocked is not None:
-                        self._judge(wait, blocked, graph)
+            self._judge_all(reached, graph)
             return reached
 
     def way_from(self, activity: Activity, *, runs: bool = True) -> list[Edge]:
@@ -245,10 +242,16 @@ class Waits:
             if known is None or known[3] < edge[3]:
                 told[edge[1:3]] = edge
 
-    def _judge(self, wait: Wait, edge: Edge, graph: Graph) -> None:
+    def _judge_all(self, reached: list[Edge], graph: Graph) -> None:
+        for key in {edge[0] for edge in reached}:
+            for wait in self._waits.get(key, ()):
+                self._judge(wait, graph)
+
+    def _judge(self, wait: Wait, graph: Graph) -> None:
         """End a wait that is the youngest of a circle."""
-        others = graph.rest_of_circle(edge) if wait.verdict is None else None
-        if others is not None:
+        edge = wait.edge() if wait.verdict is None else None
+        others = None if edge is None else graph.rest_of_circle(edge)
+        if edge is not None and others is not None:
             whats = ", which waits for ".join(each[4] for each in (edge, *others, edge))
             wait.verdict = DeadlockError(
                 f"calls wait for one another in a circle: {whats}. {wait.what}, the latest, was "
