@@ -434,8 +434,13 @@ class Async:
     async def use_other(self) -> str:
         return str(await aio(self.other.use)())
 
+    async def block(self) -> str:
+        """Let nothing else of the loop go on meanwhile."""
+        return str(self.other.use())
 
-def test_a_circle_is_ended_in_which_an_async_call_waits_at_another_owner() -> None:
+
+@pytest.mark.parametrize("verb", ["use_other", "block"])
+def test_a_circle_is_ended_in_which_an_async_call_waits_at_another_owner(verb: str) -> None:
     inside, waited_for = FORK.Event(), FORK.Event()
     with spawning(FORK):
         one, first_host = spawn(Thing)
@@ -443,7 +448,7 @@ def test_a_circle_is_ended_in_which_an_async_call_waits_at_another_owner() -> No
     with first_host, second_host, Listener[Any]() as listener:
         thing = listener.share(Async(two))
         with (
-            Child(FORK, use_other_inside, thing, one, inside, "use_other") as first,
+            Child(FORK, use_other_inside, thing, one, inside, verb) as first,
             Child(FORK, use_when_waited_for, two, one, inside, waited_for) as last,
         ):
             serving = threading.Thread(target=asyncio.run, args=(listener.serve_async(),))

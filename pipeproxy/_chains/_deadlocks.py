@@ -149,6 +149,7 @@ class Waits:
         """In a forked child: those who waited are its parent's."""
         self._waits: dict[Key, list[Wait]] = {}
         self._told: dict[Key, dict[tuple[Key, float], Edge]] = {}
+        self._tidied = 0.0
         self._right = threading.RLock()
 
     def begin(self, wait: Wait) -> Wait:
@@ -228,14 +229,20 @@ class Waits:
                 edges[edge[1:3]] = edge
         return edges.values()
 
-    def _note(self, edges: list[Edge]) -> None:
-        old = monotonic() - _OUTDATED
+    def _tidy(self) -> None:
+        """Forget what was not told again for long."""
+        self._tidied = monotonic()
+        old = self._tidied - _OUTDATED
         for key, told in list(self._told.items()):
             fresh = {which: edge for which, edge in told.items() if edge[3] > old}
             if fresh:
                 self._told[key] = fresh
             else:
                 del self._told[key]
+
+    def _note(self, edges: list[Edge]) -> None:
+        if monotonic() - self._tidied > _AGAIN:
+            self._tidy()
         for edge in edges:
             told = self._told.setdefault(edge[0], {})
             known = told.get(edge[1:3])

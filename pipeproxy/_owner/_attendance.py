@@ -82,7 +82,7 @@ class Attendance:
         objects: Objects,
         residence: Residence,
         beside: Callable[[int | None, float, float | None], None],
-        alert: Callable[[], bool],
+        alert: Callable[..., bool],
         look: Callable[[], object],
     ) -> None:
         self._objects = objects

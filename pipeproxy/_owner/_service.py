@@ -54,6 +54,7 @@ class Service:
         upcalls: calls of objects that clients hold.
         waited: seconds spent so far outside of turns, or waiting in them.
         wake: ends a wait of the thread that serves.
+        loop_thread: the thread whose event loop serves, if one does; set by whoever knows.
         visit: ``visit(seconds, since)`` takes a turn as a guest, if nobody else does; set by
             whoever knows who serves.
     """
@@ -96,6 +97,7 @@ class Service:
         )
         self._began = self._since = monotonic()
         self._thread = 0
+        self.loop_thread = 0
 
     # -- a turn -----------------------------------------------------------------------------------
 
@@ -279,9 +281,14 @@ class Service:
         """Whether it has to look, every 50 ms, at what cannot wake it."""
         return bool(self.dispatch.admission.blocked or self._objects.publications)
 
-    def _alert(self) -> bool:
-        """Let what is new be seen; return True if this thread takes a turn and sees to it now."""
-        if self._thread == get_ident():
+    def _alert(self, *, between: bool = False) -> bool:
+        """Let what is new be seen; return True if this thread takes a turn and sees to it now.
+
+        Args:
+            between: it may do so between two turns as well, if its event loop takes them: a task
+                may keep the loop from the next one.
+        """
+        if get_ident() == self._thread or (between and get_ident() == self.loop_thread):
             return True
         self._door.wake()
         return False

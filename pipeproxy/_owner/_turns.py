@@ -57,7 +57,6 @@ class Turns:
         self._wished = 0.0  # when somebody wanted to serve in a guest's place
         self._left = 0.0  # when a guest left something to the thread that serves
         self._loop: Any = None  # an event loop that serves
-        self._loop_thread = 0
 
     def check_free(self) -> None:
         """Pass if this thread may serve now, or in a moment.
@@ -170,7 +169,7 @@ class Turns:
         self.check_free()
         if self._loop is not None:
             raise RuntimeError("an event loop serves this listener already")
-        self._loop, self._loop_thread = loop, get_ident()
+        self._loop, self._service.loop_thread = loop, get_ident()
 
     def leave_loop(self) -> None:
         """Let others serve again."""
@@ -178,10 +177,10 @@ class Turns:
             if self.closing:
                 attempt(self._right, self._service.close)
         finally:
-            self._loop = None
+            self._loop, self._service.loop_thread = None, 0
 
     def _is_in_loop(self) -> bool:
-        return self._loop is not None and self._loop_thread == get_ident()
+        return self._loop is not None and self._service.loop_thread == get_ident()
 
     def _is_looped(self) -> bool:
         """Whether an event loop in another thread serves."""

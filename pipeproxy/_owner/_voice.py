@@ -19,8 +19,8 @@ class Voice:
     """What is said on the channels of one listener's clients.
 
     Args:
-        alert: lets what is new be seen: returns True if this thread takes a turn just now, and else
-            wakes the one that does.
+        alert: lets what is new be seen: returns True if this thread takes a turn just now, or its
+            event loop does so and it is between two, and else wakes the one that does.
         ready: takes callers that are to be attended to.
         balance: waits for what a channel needs now.
 
@@ -31,7 +31,7 @@ class Voice:
 
     def __init__(
         self,
-        alert: Callable[[], bool],
+        alert: Callable[..., bool],
         ready: deque[Caller],
         balance: Callable[[Caller], object],
     ) -> None:
@@ -55,7 +55,7 @@ class Voice:
         self._be_heard()
 
     def _be_heard(self) -> None:
-        if self._alert():
+        if self._alert(between=True):
             self.speak()
             self.is_heard = True
 
