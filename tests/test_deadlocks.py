@@ -401,6 +401,16 @@ def test_a_circle_is_ended_in_which_a_call_had_waited_before_it_ran() -> None:
             assert first.result() == USED
 
 
+@pytest.fixture
+def hosted() -> Iterator[tuple[Any, Any]]:
+    """An object in each of two other processes."""
+    with spawning(FORK):
+        one, first_host = spawn(Thing)
+        two, second_host = spawn(Thing)
+    with first_host, second_host:
+        yield one, two
+
+
 def use_other_inside(thing: Any, one: Any, inside: Any, verb: str) -> Any:
     with locked(one):
         assert inside.wait(PATIENCE)
@@ -409,13 +419,11 @@ def use_other_inside(thing: Any, one: Any, inside: Any, verb: str) -> Any:
 
 @pytest.mark.parametrize("verb", ["use_other", "submit_other"])
 def test_a_circle_is_ended_in_which_a_call_that_is_served_waits_at_another_owner(
-    verb: str,
+    hosted: tuple[Any, Any], verb: str
 ) -> None:
     inside, waited_for = FORK.Event(), FORK.Event()
-    with spawning(FORK):
-        one, first_host = spawn(Thing)
-        two, second_host = spawn(Thing)
-    with first_host, second_host, Listener() as listener:
+    one, two = hosted
+    with Listener() as listener:
         thing = listener.share(Thing(two))
         with (
             Child(FORK, use_other_inside, thing, one, inside, verb) as first,
@@ -440,12 +448,12 @@ class Async:
 
 
 @pytest.mark.parametrize("verb", ["use_other", "block"])
-def test_a_circle_is_ended_in_which_an_async_call_waits_at_another_owner(verb: str) -> None:
+def test_a_circle_is_ended_in_which_an_async_call_waits_at_another_owner(
+    hosted: tuple[Any, Any], verb: str
+) -> None:
     inside, waited_for = FORK.Event(), FORK.Event()
-    with spawning(FORK):
-        one, first_host = spawn(Thing)
-        two, second_host = spawn(Thing)
-    with first_host, second_host, Listener[Any]() as listener:
+    one, two = hosted
+    with Listener[Any]() as listener:
         thing = listener.share(Async(two))
         with (
             Child(FORK, use_other_inside, thing, one, inside, verb) as first,
@@ -502,13 +510,13 @@ def use_when_waited_for(mine: Any, wanted: Any, inside: Any, waited_for: Any) ->
         return outcome(wanted.use)
 
 
-def test_a_circle_through_a_call_under_one_that_waits_at_another_owner_is_ended() -> None:
+def test_a_circle_through_a_call_under_one_that_waits_at_another_owner_is_ended(
+    hosted: tuple[Any, Any],
+) -> None:
     """Of the last wait's owner, only the client of the call below knows."""
     called, go_on, inside = FORK.Event(), FORK.Event(), FORK.Event()
-    with spawning(FORK):
-        one, first_host = spawn(Thing)
-        two, second_host = spawn(Thing)
-    with first_host, second_host, Listener() as listener:
+    one, two = hosted
+    with Listener() as listener:
         below, above = listener.share(Thing()), listener.share(Thing(two))
         with (
             Child(FORK, call_back_inside, below, one, called, go_on) as under,
@@ -524,20 +532,17 @@ def test_a_circle_through_a_call_under_one_that_waits_at_another_owner_is_ended(
             assert under.result() == "called"
 
 
-def wait_and_be_called_back(keeper: Any, event: Any, one: Any, two: Any, inside: Any) -> Any:
-    said: list[Any] = []
-    with locked(one):
-        assert inside.wait(PATIENCE)
-        keeper.keep(by_ref(lambda: said.append(outcome(two.use))))
-        assert event.wait(PATIENCE)
-        return said[0]
-
-
 def be_called_back(keeper: Any, event: Any, other: Any) -> Any:
     said: list[Any] = []
     keeper.keep(by_ref(lambda: said.append(outcome(other.use))))
     assert event.wait(PATIENCE)
     return said[0]
+
+
+def be_called_back_inside(keeper: Any, event: Any, one: Any, two: Any, inside: Any) -> Any:
+    with locked(one):
+        assert inside.wait(PATIENCE)
+        return be_called_back(keeper, event, two)
 
 
 def call_kept_inside(keeper: Any, one: Any, inside: Any) -> None:
@@ -546,12 +551,12 @@ def call_kept_inside(keeper: Any, one: Any, inside: Any) -> None:
         keeper.call_kept()
 
 
-def test_a_circle_through_a_kept_callback_is_ended_where_its_caller_is_waited_for() -> None:
+def test_a_circle_through_a_kept_callback_is_ended_where_its_caller_is_waited_for(
+    hosted: tuple[Any, Any],
+) -> None:
     inside, waited_for = FORK.Event(), FORK.Event()
-    with spawning(FORK):
-        one, first_host = spawn(Thing)
-        two, second_host = spawn(Thing)
-    with first_host, second_host, Listener() as listener:
+    one, two = hosted
+    with Listener() as listener:
         keeper, event = listener.share(Keeper()), listener.share(threading.Event())
         with (
             Child(FORK, be_called_back, keeper, event, two) as called,
@@ -565,16 +570,16 @@ def test_a_circle_through_a_kept_callback_is_ended_where_its_caller_is_waited_fo
             assert called.result() == USED
 
 
-def test_a_circle_through_a_callback_on_top_of_a_call_of_a_client_is_ended() -> None:
+def test_a_circle_through_a_callback_on_top_of_a_call_of_a_client_is_ended(
+    hosted: tuple[Any, Any],
+) -> None:
     """What a waiting client is called back for by others keeps its own call from going on."""
     inside, waited_for = FORK.Event(), FORK.Event()
-    with spawning(FORK):
-        one, first_host = spawn(Thing)
-        two, second_host = spawn(Thing)
-    with first_host, second_host, Listener() as listener:
+    one, two = hosted
+    with Listener() as listener:
         keeper, event = listener.share(Keeper()), listener.share(threading.Event())
         with (
-            Child(FORK, wait_and_be_called_back, keeper, event, one, two, inside) as under,
+            Child(FORK, be_called_back_inside, keeper, event, one, two, inside) as under,
             Child(FORK, use_when_waited_for, two, one, inside, waited_for) as last,
             listener.background(),
         ):

@@ -638,31 +638,18 @@ def call_inside(proxy: Any, other: Any, inside: Any, go_on: Any) -> Any:
         return other.add(1)
 
 
-def test_who_waits_for_one_listener_goes_on_serving_another() -> None:
+@pytest.mark.parametrize("wanted_of", ["the other", "the same"])
+def test_who_waits_in_a_turn_of_one_listener_goes_on_serving_another(wanted_of: str) -> None:
     inside, go_on = FORK.Event(), FORK.Event()
     with Listener[Any]() as one, Listener[Any]() as other:
-        wanted, free = other.share(Register()), one.share(Register())
+        theirs = one if wanted_of == "the same" else other
+        wanted = theirs.share(Register())
+        free = (other if theirs is one else one).share(Register())
         waiting = one.share(Register(wanted))
         with Child(FORK, call_inside, wanted, free, inside, go_on) as holder:
             poll_until(inside.is_set, one, other)
             with Child(FORK, pass_on, waiting, "later") as later:
-                thread = threading.Thread(target=set_when, args=(line_of(other, wanted), go_on))
-                thread.start()
-                assert holder.result(one, other) == 1
-                later.result(one, other)
-                thread.join(PATIENCE)
-
-
-def test_who_waits_in_a_turn_of_one_listener_goes_on_serving_another() -> None:
-    """As above, but nothing of what it waits for is on the other listener."""
-    inside, go_on = FORK.Event(), FORK.Event()
-    with Listener[Any]() as one, Listener[Any]() as other:
-        wanted, free = one.share(Register()), other.share(Register())
-        waiting = one.share(Register(wanted))
-        with Child(FORK, call_inside, wanted, free, inside, go_on) as holder:
-            poll_until(inside.is_set, one, other)
-            with Child(FORK, pass_on, waiting, "later") as later:
-                thread = threading.Thread(target=set_when, args=(line_of(one, wanted), go_on))
+                thread = threading.Thread(target=set_when, args=(line_of(theirs, wanted), go_on))
                 thread.start()
                 assert holder.result(one, other) == 1
                 later.result(one, other)
